@@ -25,57 +25,99 @@ pub(crate) const FLUX_NAMESPACE: &str = "flux-system";
 /// Secrets for Flux's variable substitution, in the layout of onedr0p/cluster-template.
 const CLUSTER_SECRETS: &str = "kubernetes/components/sops/cluster-secrets.sops.yaml";
 
-/// The folders in which helmfiles are searched, for messages.
-pub(crate) const FOLDERS: &str = "bootstrap/helmfile.d and bootstrap/helmfile";
+/// Where the helmfiles of a layout are, without `.yaml` or `.yaml.gotmpl`.
+struct Layout {
+    /// The helmfile for custom resource definitions; layouts with one helmfile have none.
+    crds: Option<&'static str>,
+    apps: &'static str,
+}
 
-/// The paths of helmfiles below `bootstrap/`.
-const LAYOUTS: [[(Kind, &str); 2]; 2] = [
-    [(Kind::Crds, "helmfile.d/00-crds.yaml"), (Kind::Apps, "helmfile.d/01-apps.yaml")],
-    [(Kind::Crds, "helmfile/crds.yaml"), (Kind::Apps, "helmfile/apps.yaml")],
+/// The layouts of public repositories with a bootstrap helmfile.
+const LAYOUTS: [Layout; 7] = [
+    Layout { crds: Some("bootstrap/helmfile/crds"), apps: "bootstrap/helmfile/apps" },
+    Layout { crds: Some("bootstrap/helmfile.d/00-crds"), apps: "bootstrap/helmfile.d/01-apps" },
+    Layout { crds: Some("kubernetes/bootstrap/helmfile/crds"), apps: "kubernetes/bootstrap/helmfile/apps" },
+    Layout {
+        crds: Some("kubernetes/bootstrap/helmfile.d/00-crds"),
+        apps: "kubernetes/bootstrap/helmfile.d/01-apps",
+    },
+    Layout { crds: None, apps: "bootstrap/helmfile" },
+    Layout { crds: None, apps: "kubernetes/bootstrap/helmfile" },
+    Layout { crds: None, apps: "kubernetes/bootstrap/apps/helmfile" },
 ];
 
-/// The helmfile of a layout, or its template.
-fn find(root: &Path, name: &str) -> Option<PathBuf> {
-    let names = [name.to_owned(), format!("{name}.gotmpl")];
-    names.map(|name| root.join("bootstrap").join(name)).into_iter().find(|path| path.is_file())
+/// The files of a layout that exist.
+struct Found {
+    crds: Vec<PathBuf>,
+    apps: Vec<PathBuf>,
+}
+
+impl Layout {
+    fn find(&self, root: &Path) -> Option<Found> {
+        let files = |name: &str| {
+            let names = [format!("{name}.yaml"), format!("{name}.yaml.gotmpl")];
+            names.into_iter().map(|name| root.join(name)).filter(|path| path.is_file()).collect::<Vec<_>>()
+        };
+        let found = Found { crds: self.crds.map_or_else(Vec::new, files), apps: files(self.apps) };
+        (!found.crds.is_empty() || !found.apps.is_empty()).then_some(found)
+    }
 }
 
 /// Whether a folder has a helmfile at one of the known paths.
 pub(crate) fn has_helmfile(folder: &Path) -> bool {
-    LAYOUTS.iter().flatten().any(|(_, name)| find(folder, name).is_some())
+    LAYOUTS.iter().any(|layout| layout.find(folder).is_some())
 }
 
-/// Finds the two helmfiles, unless the user has named them.
+/// Finds the helmfiles, unless the user has named them. The one for custom resource definitions comes first, if there is one.
 ///
 /// # Errors
 ///
-/// One or both do not exist.
-pub(crate) fn helmfiles(root: &Path, named: &HelmfilePaths) -> Result<[(Kind, PathBuf); 2], Vec<Finding>> {
-    let bootstrap = root.join("bootstrap");
-    let find = |name: &str| find(root, name);
-    let layout = LAYOUTS
-        .iter()
-        .find(|layout| layout.iter().any(|(_, name)| find(name).is_some()))
-        .unwrap_or(&LAYOUTS[0]);
-    let found = layout.map(|(kind, name)| {
-        let named = match kind {
-            Kind::Crds => &named.crds,
-            Kind::Apps => &named.apps,
-        };
-        (kind, name, named.clone().or_else(|| find(name)))
-    });
-    if let [(crds, _, Some(first)), (apps, _, Some(second))] = found {
-        return Ok([(crds, first), (apps, second)]);
+/// There is none, or more than one layout.
+pub(crate) fn helmfiles(root: &Path, named: &HelmfilePaths) -> Result<Vec<(Kind, PathBuf)>, Finding> {
+    let mut found: Vec<_> = LAYOUTS.iter().filter_map(|layout| layout.find(root)).collect();
+    if let Some(apps) = &named.apps {
+        // Another layout is not meant if the file belongs to one.
+        if let Some(at) = found.iter().position(|layout| layout.apps.contains(apps)) {
+            found = vec![found.swap_remove(at)];
+        }
     }
-    let missing = found.into_iter().filter(|(_, _, path)| path.is_none());
-    Err(missing
-        .map(|(kind, name, _)| {
-            let fix = "run k3s-boot in your repository, or pass its root with --root";
-            Finding::error("helmfile", "Helmfile not found").with("file", bootstrap.join(name).display()).fix(
-                format!("{fix}, or set the file in k3s-boot.yaml with `helmfiles.{}`", kind.stage().name()),
-            )
-        })
-        .collect())
+    let choose = |named: &Option<PathBuf>, of: fn(&Found) -> &Vec<PathBuf>| match named {
+        Some(path) => vec![path.clone()],
+        None => found.iter().flat_map(of).cloned().collect(),
+    };
+    let crds = choose(&named.crds, |layout| &layout.crds);
+    let apps = choose(&named.apps, |layout| &layout.apps);
+    let is_mixed = named.apps.is_none() && found.len() > 1;
+    match (&crds[..], &apps[..]) {
+        (_, []) => {
+            let searched = LAYOUTS.map(|layout| format!("{}.yaml", layout.apps)).join(", ");
+            let usual = root.join("bootstrap/helmfile.d/01-apps.yaml");
+            let finding = Finding::error("helmfile", "Helmfile not found").with("file", usual.display());
+            Err(finding.with("searched", searched).fix(
+                "run k3s-boot in your repository, or pass its root with --root, or set the file in k3s-boot.yaml with `helmfiles.apps`",
+            ))
+        }
+        ([], [apps]) if !is_mixed => Ok(vec![(Kind::Apps, apps.clone())]),
+        ([crds], [apps]) if !is_mixed => Ok(vec![(Kind::Crds, crds.clone()), (Kind::Apps, apps.clone())]),
+        _ => Err(several(root, &crds, &apps)),
+    }
+}
+
+/// The finding for more than one layout.
+fn several(root: &Path, crds: &[PathBuf], apps: &[PathBuf]) -> Finding {
+    let shown = |path: &PathBuf| path.strip_prefix(root).unwrap_or(path).display().to_string();
+    let line = |key: &str, paths: &[PathBuf]| {
+        let paths: Vec<_> = paths.iter().map(shown).collect();
+        (!paths.is_empty()).then(|| format!("  {key}: {}", paths.join(" # or ")))
+    };
+    let lines: Vec<_> = std::iter::once("helmfiles:".to_owned())
+        .chain(line("crds", crds))
+        .chain(line("apps", apps))
+        .collect();
+    let all: Vec<_> = crds.iter().chain(apps).map(shown).collect();
+    Finding::error("helmfile", "Several layouts of helmfiles found")
+        .with("files", all.join(", "))
+        .fix(format!("name the files to use in k3s-boot.yaml:\n{}", lines.join("\n")))
 }
 
 /// The encrypted files whose objects go into the cluster, sorted.
@@ -156,35 +198,70 @@ mod tests {
         root
     }
 
+    /// The names of the helmfiles that are found, or the summary and the details of the finding.
+    fn found(root: &Path, named: &HelmfilePaths) -> Result<Vec<String>, String> {
+        let shown = |path: &Path| path.strip_prefix(root).unwrap().display().to_string();
+        helmfiles(root, named)
+            .map(|found| found.iter().map(|(_, path)| shown(path)).collect())
+            .map_err(|finding| format!("{}: {:?} {:?}", finding.summary, finding.details, finding.fix))
+    }
+
     #[test]
-    fn both_layouts_and_templates_are_found() {
-        let cases: &[&[&str; 2]] = &[
+    fn helmfiles_of_every_layout_are_found() {
+        let cases: &[&[&str]] = &[
             &["bootstrap/helmfile.d/00-crds.yaml", "bootstrap/helmfile.d/01-apps.yaml"],
             &["bootstrap/helmfile.d/00-crds.yaml", "bootstrap/helmfile.d/01-apps.yaml.gotmpl"],
             &["bootstrap/helmfile/crds.yaml", "bootstrap/helmfile/apps.yaml"],
+            &["kubernetes/bootstrap/helmfile/crds.yaml.gotmpl", "kubernetes/bootstrap/helmfile/apps.yaml"],
+            &["kubernetes/bootstrap/helmfile.d/00-crds.yaml", "kubernetes/bootstrap/helmfile.d/01-apps.yaml"],
+            &["bootstrap/helmfile/apps.yaml"],
+            &["bootstrap/helmfile.yaml"],
+            &["bootstrap/helmfile.yaml.gotmpl"],
+            &["kubernetes/bootstrap/helmfile.yaml"],
+            &["kubernetes/bootstrap/apps/helmfile.yaml"],
         ];
         for files in cases {
-            let root = tree(*files);
-            let found = helmfiles(root.path(), &HelmfilePaths::default()).unwrap().map(|(_, path)| path);
-            assert_eq!(found, files.map(|file| root.path().join(file)));
+            let root = tree(files);
+            let found = found(root.path(), &HelmfilePaths::default()).unwrap();
+            assert_eq!(found, *files);
+            assert!(has_helmfile(root.path()));
         }
-        let root = tree(&["bootstrap/helmfile/apps.yaml"]);
-        let missing = helmfiles(root.path(), &HelmfilePaths::default()).unwrap_err();
-        assert_eq!(missing.len(), 1);
-        assert!(missing[0].details[0].1.ends_with("bootstrap/helmfile/crds.yaml"));
-        assert_eq!(helmfiles(tree(&[]).path(), &HelmfilePaths::default()).unwrap_err().len(), 2);
+        for files in [&[][..], &["bootstrap/helmfile/crds.yaml"], &["bootstrap/helmfile.d/other.yaml"]] {
+            let missing = found(tree(files).path(), &HelmfilePaths::default()).unwrap_err();
+            assert!(missing.starts_with("Helmfile not found: "), "{missing}");
+        }
+    }
+
+    #[test]
+    fn two_layouts_are_an_error_until_one_is_named() {
+        let (old, new) = ("kubernetes/bootstrap/helmfile.yaml", "bootstrap/helmfile.d/01-apps.yaml");
+        let crds = "bootstrap/helmfile.d/00-crds.yaml";
+        let root = tree(&[old, new, crds]);
+        let none = HelmfilePaths::default();
+        let error = found(root.path(), &none).unwrap_err();
+        assert!(error.starts_with("Several layouts of helmfiles found"), "{error}");
+        let lines = format!("helmfiles:\\n  crds: {crds}\\n  apps: {new} # or {old}");
+        assert!(error.contains(&lines), "{error}");
+        let named = |file: &str| HelmfilePaths { apps: Some(root.path().join(file)), crds: None };
+        assert_eq!(found(root.path(), &named(old)).unwrap(), [old]);
+        assert_eq!(found(root.path(), &named(new)).unwrap(), [crds, new]);
+        // Nobody knows which of them is synced.
+        let both = ["bootstrap/helmfile.yaml", "bootstrap/helmfile.yaml.gotmpl"];
+        assert!(found(tree(&both).path(), &none).is_err());
+        // CRDs of another layout are not taken without being asked for.
+        assert!(found(tree(&[old, crds]).path(), &none).is_err());
     }
 
     #[test]
     fn a_named_helmfile_takes_precedence() {
         let root = tree(&["bootstrap/helmfile/apps.yaml"]);
         let (crds, apps) = (root.path().join("x/crds.yaml"), root.path().join("y.yaml"));
-        let mut paths = HelmfilePaths { crds: Some(crds.clone()), apps: None };
-        let found = helmfiles(root.path(), &paths).unwrap().map(|(_, path)| path);
-        assert_eq!(found, [crds.clone(), root.path().join("bootstrap/helmfile/apps.yaml")]);
-        paths.apps = Some(apps.clone());
-        let found = helmfiles(tree(&[]).path(), &paths).unwrap().map(|(_, path)| path);
-        assert_eq!(found, [crds, apps]);
+        let mut paths = HelmfilePaths { crds: Some(crds), apps: None };
+        assert_eq!(found(root.path(), &paths).unwrap(), ["x/crds.yaml", "bootstrap/helmfile/apps.yaml"]);
+        paths.apps = Some(apps);
+        assert_eq!(found(root.path(), &paths).unwrap(), ["x/crds.yaml", "y.yaml"]);
+        paths.crds = None;
+        assert_eq!(found(root.path(), &paths).unwrap(), ["y.yaml"]);
     }
 
     #[test]

@@ -165,15 +165,11 @@ fn read(rule: &'static str, path: &Path, largest: u64) -> Result<String, Finding
 fn helmfiles(settings: &Settings, namespace: &str, findings: &mut Findings) -> Vec<StateFile> {
     let found = match repository::helmfiles(&settings.root, &settings.helmfiles) {
         Ok(found) => found,
-        Err(missing) => {
-            let place = format!("{} in {}", repository::FOLDERS, settings.root.display());
-            let above = if settings.root_is_guessed { ", and in the folders above it" } else { "" };
-            let place = place + above;
-            findings.0.extend(missing.into_iter().map(|mut finding| {
-                // The fix comes last.
-                finding.details.insert(1, ("searched", place.clone()));
-                finding
-            }));
+        Err(finding) => {
+            let above = settings.root_is_guessed.then_some(("also_searched", "all folders above".to_owned()));
+            findings
+                .0
+                .push(Finding { details: finding.details.into_iter().chain(above).collect(), ..finding });
             return Vec::new();
         }
     };

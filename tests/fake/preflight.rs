@@ -60,10 +60,28 @@ fn helmfiles_are_missing() {
     let fixture = Fixture::new()
         .without("root/bootstrap/helmfile.d/00-crds.yaml")
         .without("root/bootstrap/helmfile.d/01-apps.yaml");
-    assert_snapshot!(fixture.refusal(), @r#"
-    [TS] ERROR Helmfile not found file="[TMP]/root/bootstrap/helmfile.d/00-crds.yaml" searched="bootstrap/helmfile.d and bootstrap/helmfile in [TMP]/root" fix="run k3s-boot in your repository, or pass its root with --root, or set the file in k3s-boot.yaml with `helmfiles.crds`" 
-    [TS] ERROR Helmfile not found file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" searched="bootstrap/helmfile.d and bootstrap/helmfile in [TMP]/root" fix="run k3s-boot in your repository, or pass its root with --root, or set the file in k3s-boot.yaml with `helmfiles.apps`"
-    "#);
+    let refusal = fixture.refusal();
+    let [line] = refusal.lines().collect::<Vec<_>>()[..] else { panic!("{refusal}") };
+    let start = "[TS] ERROR Helmfile not found file=\"[TMP]/root/bootstrap/helmfile.d/01-apps.yaml\" searched=\"bootstrap/helmfile/apps.yaml, ";
+    assert!(line.starts_with(start), "{line}");
+    let fix = " fix=\"run k3s-boot in your repository, or pass its root with --root, or set the file in k3s-boot.yaml with `helmfiles.apps`\"";
+    assert!(line.trim_end().ends_with(fix), "{line}");
+    // A CRD helmfile is not required.
+    let apps_only = Fixture::new().without("root/bootstrap/helmfile.d/00-crds.yaml").run();
+    apps_only.assert().code(0).stderr("");
+}
+
+#[test]
+fn two_layouts_stop_the_run() {
+    let old = "bootstrap/helmfile.yaml";
+    let refusal = Fixture::new().file(old, "releases: []\n").refusal();
+    let start = "[TS] ERROR Several layouts of helmfiles found files=\"bootstrap/helmfile.d/00-crds.yaml, bootstrap/helmfile.d/01-apps.yaml, bootstrap/helmfile.yaml\" ";
+    assert!(refusal.starts_with(start), "{refusal}");
+    let lines = "helmfiles:\\n  crds: bootstrap/helmfile.d/00-crds.yaml\\n  apps: bootstrap/helmfile.d/01-apps.yaml # or bootstrap/helmfile.yaml\"";
+    assert!(refusal.contains(lines), "{refusal}");
+    let named = "helmfiles: {apps: bootstrap/helmfile.d/01-apps.yaml}\n";
+    let ran = Fixture::new().file(old, "releases: []\n").file("k3s-boot.yaml", named).run();
+    ran.assert().code(0).stderr("");
 }
 
 #[test]

@@ -18,8 +18,8 @@ use crate::tools::kubeconfig;
 /// Writing to stdout fails.
 pub(crate) fn list(settings: &Settings) -> std::io::Result<u8> {
     let (found, mut problems) = match repository::helmfiles(&settings.root, &settings.helmfiles) {
-        Ok(found) => (found.into(), Vec::new()),
-        Err(problems) => (Vec::new(), problems),
+        Ok(found) => (found, Vec::new()),
+        Err(problem) => (Vec::new(), vec![problem]),
     };
     problems.extend(settings.config_problems.iter().cloned());
     if !problems.is_empty() {
