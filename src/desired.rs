@@ -2,6 +2,7 @@
 
 pub(crate) mod age;
 pub(crate) mod chart;
+pub(crate) mod crds;
 pub(crate) mod encrypted;
 pub(crate) mod manifests;
 pub(crate) mod objects;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use semver::Version;
 
 use self::chart::Chart;
+use self::crds::Crds;
 use self::encrypted::EncryptedFile;
 use self::objects::Object;
 use self::releases::Release;
@@ -49,6 +51,8 @@ pub(crate) struct Desired {
     pub objects: Vec<Object>,
     /// The helmfiles, in the order in which they are synced.
     pub helmfiles: Vec<Helmfile>,
+    /// The custom resource definitions of a helmfile that is only rendered.
+    pub crds: Crds,
     /// The downloaded and local charts.
     pub charts: BTreeMap<ReleaseId, Chart>,
     /// The age key that goes into the cluster.
@@ -105,6 +109,7 @@ impl Default for Desired {
             namespaces: Vec::new(),
             objects: Vec::new(),
             helmfiles: Vec::new(),
+            crds: Crds::default(),
             charts: BTreeMap::new(),
             age_key: None,
             encrypted: Vec::new(),

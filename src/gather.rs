@@ -5,6 +5,7 @@
 
 mod builds;
 mod cluster;
+mod crds;
 mod evaluate;
 mod features;
 mod files;
@@ -31,6 +32,7 @@ use crate::base::redact::Redactor;
 use crate::base::scratch::Scratch;
 use crate::check::Facts;
 use crate::check::options::CheckOptions;
+use crate::desired::crds::Crds;
 use crate::desired::manifests::Manifests;
 use crate::desired::{Coverage, Desired, Helmfile, encrypted, repository, synced};
 use crate::observed::cluster::Cluster;
@@ -162,25 +164,19 @@ pub(crate) async fn gather(
         app_folders: repository::app_folders(&settings.root).count(),
         scripts: files.scripts,
     };
-    let mut helmfiles = Vec::new();
-    let unsupported = has_unsupported_version(settings, &versions);
-    for build in builds {
-        if !unsupported {
-            problems.0.extend(build.problems);
-        }
-        helmfiles.push(build.helmfile);
-    }
+    let (helmfiles, rendered) = split(builds, has_unsupported_version(settings, &versions), &mut problems);
     let of_releases = helmfiles.iter().flat_map(namespaces_of).map(String::as_str);
     let namespaces = repository::namespaces(&settings.root, settings.namespaces.as_deref(), of_releases);
     let synced = sync_path(&helmfiles).and_then(|path| match &git.tracked {
         Ok(tracked) => Ok(synced::read(&settings.root, path, tracked)),
         Err(reason) => Err(reason.clone()),
     });
-    let desired = Desired {
+    let mut desired = Desired {
         namespaces,
         objects,
         charts: place.charts_of(&helmfiles),
         helmfiles,
+        crds: Crds::default(),
         age_key: files.age_key.as_ref().map(|(facts, _)| facts.clone()),
         encrypted: encrypted_files(settings, &files.encrypted, &git.tracked),
         sops_config: crate::base::files::text(&settings.root.join(".sops.yaml"), LARGEST).ok(),
@@ -210,11 +206,39 @@ pub(crate) async fn gather(
             manifests: &manifests,
         })?;
     }
+    if let Some(helmfile) = &rendered {
+        let version = observed.live.as_ref().map(|live| live.version.as_str());
+        let helm = observed.version_of("helm").map(ToString::to_string).unwrap_or_default();
+        desired.crds = Box::pin(crds::render(&place, helmfile, version, &helm)).await?;
+    }
     if let Some(live) = &mut observed.live {
+        live.crds = crds::observe(tools, &desired.crds, live).await?;
         let (now, missing) = (observed.now, &observed.missing_commands);
         manifests = Box::pin(render_and_inspect(&place, &desired, live, missing, now, purpose)).await?;
     }
     Ok(Gathered { desired, observed, manifests, charts, options })
+}
+
+/// The helmfiles to sync, and the one whose charts are only rendered for their CRDs. The problems of all go to `problems`, unless
+/// a tool is `unsupported`.
+fn split(
+    builds: Vec<builds::Build>,
+    unsupported: bool,
+    problems: &mut Findings,
+) -> (Vec<Helmfile>, Option<Helmfile>) {
+    let mut rendered = None;
+    let mut helmfiles = Vec::new();
+    for mut build in builds {
+        if !unsupported {
+            problems.0.extend(build.problems);
+        }
+        if build.is_only_rendered {
+            let releases = std::mem::take(&mut build.helmfile.releases);
+            rendered = Some(Helmfile { releases, path: build.helmfile.path.clone(), ..build.helmfile });
+        }
+        helmfiles.push(build.helmfile);
+    }
+    (helmfiles, rendered)
 }
 
 /// Whether helmfile, helm or kubectl has an unsupported version: what it reports about files may be wrong then.

@@ -2,6 +2,7 @@
 
 pub(crate) mod claims;
 pub(crate) mod cluster;
+pub(crate) mod crds;
 pub(crate) mod events;
 pub(crate) mod flux;
 pub(crate) mod helm;
@@ -26,6 +27,7 @@ use semver::Version;
 
 use self::claims::Claims;
 use self::cluster::Cluster;
+use self::crds::LiveCrd;
 use self::helm::{Record, Stored};
 use self::inventory::{Inventory, Meta};
 use self::kinds::Kinds;
@@ -76,8 +78,13 @@ impl Default for Observed {
 impl Observed {
     /// The major version of helm, if it is known.
     pub(crate) fn helm_major(&self) -> Option<u64> {
-        let helm = self.programs.iter().find(|program| program.name == "helm")?;
-        Some(helm.version.as_ref().ok()?.as_ref()?.major)
+        self.version_of("helm").map(|version| version.major)
+    }
+
+    /// The version of a required program, if it is known.
+    pub(crate) fn version_of(&self, program: &str) -> Option<&Version> {
+        let program = self.programs.iter().find(|known| known.name == program)?;
+        program.version.as_ref().ok()?.as_ref()
     }
 }
 
@@ -115,6 +122,8 @@ pub(crate) struct Live {
     pub runs: BTreeMap<String, ProcessState>,
     /// The desired objects that exist.
     pub objects: Fact<BTreeMap<ObjectId, LiveObject>>,
+    /// The desired custom resource definitions that exist, by name.
+    pub crds: Fact<BTreeMap<String, LiveCrd>>,
     /// The existing objects of releases that are not up to date, with their owners.
     pub owners: Fact<Vec<Owned>>,
     /// Whether the user is a cluster administrator.
@@ -161,6 +170,7 @@ impl Default for Live {
             notes: RunState::default(),
             runs: BTreeMap::new(),
             objects: unknown(),
+            crds: unknown(),
             owners: unknown(),
             may_everything: unknown(),
             not_ready: unknown(),

@@ -1,5 +1,6 @@
 //! The plan: a pure function of desired and observed state.
 
+pub(crate) mod crds;
 pub(crate) mod options;
 pub(crate) mod recovery;
 pub(crate) mod releases;
@@ -7,6 +8,7 @@ pub(crate) mod releases;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
+use self::crds::CrdPlan;
 use self::options::PlanOptions;
 use self::recovery::Origin;
 use self::releases::{ReleaseAction, ReleasePlan};
@@ -27,6 +29,8 @@ pub(crate) struct Plan {
     pub namespaces: Vec<(String, NamespaceAction)>,
     /// The desired objects, and what happens to them.
     pub objects: Vec<(ObjectId, ObjectAction)>,
+    /// The custom resource definitions of a helmfile that is only rendered, and what happens to them.
+    pub crds: Vec<CrdPlan>,
     /// The helmfiles, and what happens to their releases.
     pub helmfiles: Vec<(Kind, Vec<ReleasePlan>)>,
     /// The stuck releases to recover before they are synced.
@@ -61,6 +65,7 @@ impl Plan {
                 .objects
                 .iter()
                 .any(|(_, action)| matches!(action, ObjectAction::Create | ObjectAction::Change(_)))
+            && !self.crds.iter().any(|crd| crd.action.applies())
             && !self.releases().any(|release| release.action.syncs())
     }
 }
@@ -133,6 +138,12 @@ pub(crate) fn plan(
         }
         objects.push((object.id.clone(), action));
     }
+    let wanted_crds = desired.crds.all.iter().filter(|_| !plan_options.stages.has(Stage::Crds));
+    let crds: Vec<_> = match &live.crds {
+        Ok(known) => wanted_crds.map(|crd| crds::plan(crd, known.get(&crd.name))).collect(),
+        Err(reason) if !desired.crds.all.is_empty() => return Err(unread(reason)),
+        Err(_) => Vec::new(),
+    };
     let is_stored = |id: &ReleaseId| stored.iter().any(|stored| stored.id() == *id);
     let uninstalled = desired.releases().filter(|release| !release.installed && is_stored(&release.id()));
     let (removed, kept): (Vec<_>, Vec<_>) =
@@ -178,7 +189,7 @@ pub(crate) fn plan(
         Origin::AtWork(_) | Origin::Until(..) | Origin::Unknown => None,
     });
     let unlocks = unlocks.collect();
-    Ok(Plan { namespaces, objects, helmfiles, unlocks })
+    Ok(Plan { namespaces, objects, crds, helmfiles, unlocks })
 }
 
 /// An object cannot be created if its namespace is missing and the stage `namespaces` is skipped.

@@ -42,6 +42,7 @@ use crate::base::redact::Redactor;
 use crate::base::release_id::ReleaseId;
 use crate::base::stages::Stage;
 use crate::observed::Live;
+use crate::plan::crds::{CrdAction, CrdPlan};
 use crate::plan::releases::{ReleaseAction, ReleasePlan};
 use crate::run::outcome::ReleaseOutcome;
 use crate::tools::kubeconfig::Target;
@@ -212,6 +213,9 @@ pub(crate) struct Report {
     pub cluster: Option<ClusterReport>,
     /// The stages that were started, in order.
     pub stages: Vec<StageReport>,
+    /// The custom resource definitions of a helmfile that is only rendered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub crds: Vec<CrdReport>,
     /// The releases: first those that were not synced, then the others in the order in which they finished.
     pub releases: Vec<ReleaseReport>,
     /// What Flux syncs.
@@ -301,6 +305,43 @@ impl ProblemReport {
             details: finding.details.iter().map(|(key, value)| (*key, clean(value))).collect(),
             fix: finding.fix.as_deref().map(clean),
         }
+    }
+}
+
+/// What became of a custom resource definition.
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CrdResult {
+    /// It was created or changed.
+    Applied,
+    /// It was up to date.
+    Unchanged,
+    /// It is newer or managed elsewhere, or cannot be applied.
+    Skipped,
+}
+
+/// A custom resource definition.
+#[derive(Debug, JsonSchema, Serialize)]
+pub(crate) struct CrdReport {
+    pub name: String,
+    /// The release whose chart contains it.
+    pub release: String,
+    /// What became of it.
+    pub status: CrdResult,
+}
+
+impl CrdReport {
+    /// A definition of a stage that was completed.
+    pub(crate) fn new(plan: &CrdPlan) -> Self {
+        let status = match plan.action {
+            CrdAction::Create(_) | CrdAction::Change(..) => CrdResult::Applied,
+            CrdAction::UpToDate => CrdResult::Unchanged,
+            CrdAction::ManagedElsewhere(_)
+            | CrdAction::Newer
+            | CrdAction::KeepsVersions(_)
+            | CrdAction::Rejected(_) => CrdResult::Skipped,
+        };
+        Self { name: plan.name.clone(), release: plan.release.to_string(), status }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Executes a plan, stage by stage.
 
+pub(crate) mod crds;
 pub(crate) mod dns;
 pub(crate) mod inspect;
 pub(crate) mod lock;

@@ -97,6 +97,7 @@ rules![
     api_host_cert,
     api_host_roles,
     // Helm and Flux
+    crds,
     renders,
     pending,
     ownership,
@@ -133,6 +134,7 @@ mod tests {
     use super::*;
     use crate::check::Check;
     use crate::check::testing::{self, World};
+    use crate::desired::crds::Crds;
     use crate::desired::manifests::{Manifests, RenderFailure};
     use crate::observed::helm::{Record, Stored};
     use crate::observed::inventory::Meta;
@@ -173,6 +175,9 @@ mod tests {
                 let object = serde_json::json!({"kind": "CustomResourceDefinition",
                     "metadata": {"name": "certificates.cert-manager.io"}});
                 world.manifests.objects.insert("x/crds".into(), Ok(vec![object]));
+            }),
+            with(&|world| {
+                world.desired.crds.failures = vec![("monitoring/crds".into(), "no provider".to_owned())];
             }),
             with(&|world| {
                 let drift =
@@ -222,6 +227,7 @@ mod tests {
             let late = ALL.iter().map(|rule| world.ask(rule));
             let late: Vec<_> = late.collect();
             let mut early = World { manifests: Manifests::default(), ..world };
+            early.desired.crds = Crds::default();
             let live = early.live_mut();
             let none = Live::default();
             (live.owners, live.standing, live.kubelet) = (none.owners, none.standing, none.kubelet);

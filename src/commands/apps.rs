@@ -19,6 +19,7 @@ use crate::base::scratch::Scratch;
 use crate::base::stages::Stage;
 use crate::base::url::without_credentials;
 use crate::check::cluster_identity;
+use crate::desired::Kind;
 use crate::desired::objects::ObjectId;
 use crate::desired::source::SyncSource;
 use crate::gather::{self, Context, Files, Gathered};
@@ -28,15 +29,15 @@ use crate::plan::releases::ReleaseAction;
 use crate::plan::{ObjectAction, Plan};
 use crate::report::github::Actions;
 use crate::report::{
-    ClusterReport, FluxReport, ProblemReport, ReleaseReport, Report, RunResult, StageName, StageReport,
-    rounded,
+    ClusterReport, CrdReport, FluxReport, ProblemReport, ReleaseReport, Report, RunResult, StageName,
+    StageReport, rounded,
 };
 use crate::run::inspect::of_unchanged;
 use crate::run::lock::Lock;
 use crate::run::releases::log_action;
 use crate::run::sync::Sync;
 use crate::run::verify;
-use crate::run::{dns, namespaces, nodes, note, secrets, unlock, webhooks};
+use crate::run::{crds, dns, namespaces, nodes, note, secrets, unlock, webhooks};
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 
@@ -245,6 +246,8 @@ impl Bootstrap<'_> {
     async fn unchanged(&self, ready: &Ready, run: &mut Run) -> Result<Option<Takeover>, Error> {
         let Ready { picture, plan, .. } = ready;
         run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
+        run.report.crds.extend(plan.crds.iter().map(CrdReport::new));
+        plan.crds.iter().for_each(crds::log_kept);
         // Releases that are managed elsewhere may differ.
         plan.releases().filter(|release| release.action != ReleaseAction::UpToDate).for_each(log_action);
         tracing::info!(
@@ -329,9 +332,17 @@ impl Bootstrap<'_> {
                 continue;
             }
             let mut done = Vec::new();
-            let work = Box::pin(sync.helmfile(helmfile, releases, &mut done));
+            let work = Box::pin(async {
+                if *kind == Kind::Crds {
+                    crds::run(tools, &desired.crds.all, &plan.crds).await?;
+                }
+                sync.helmfile(helmfile, releases, &mut done).await
+            });
             let result = run.stage(kind.stage().into(), work).await;
             synced += done.len();
+            if *kind == Kind::Crds && result.is_ok() {
+                run.report.crds.extend(plan.crds.iter().map(CrdReport::new));
+            }
             run.report.releases.extend(done.into_iter().map(ReleaseReport::new));
             result?;
         }

@@ -245,6 +245,17 @@ pub(crate) struct Built {
     pub releases: Vec<Release>,
     /// The values of the environments.
     pub environments: Vec<Value>,
+    /// Whether it only works with `helmfile template`.
+    pub is_only_rendered: bool,
+}
+
+/// Arguments in `helmDefaults.args` that `helm upgrade` does not support: helmfiles with them are for `helmfile template`.
+const ONLY_FOR_TEMPLATE: [&str; 2] = ["--include-crds", "--no-hooks"];
+
+/// Whether arguments for helm only work with `helmfile template`.
+pub(super) fn is_for_template(args: &Value) -> bool {
+    let args = args.as_sequence().into_iter().flatten().filter_map(Value::as_str);
+    args.flat_map(str::split_whitespace).any(|arg| ONLY_FOR_TEMPLATE.contains(&arg))
 }
 
 /// Parses the output of `helmfile build --embed-values`: a document for each state file, with its top-level `namespace`
@@ -263,6 +274,7 @@ pub(crate) fn parse(output: &[u8], default_namespace: &str) -> Result<Built, Str
             continue;
         };
         let State { repositories, releases: raw, defaults, hooks, kustomize_binary, environment } = state;
+        built.is_only_rendered |= defaults.others.get("args").is_some_and(is_for_template);
         for raw in raw.into_iter().flatten() {
             if raw.condition.as_deref().is_some_and(|condition| !holds(condition, &environment)) {
                 continue;

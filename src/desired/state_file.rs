@@ -10,6 +10,7 @@ use serde_yaml::Value;
 use self::text::runs_commands;
 pub(crate) use self::text::{ValueSources, refers_to_secrets};
 use super::Kind;
+use super::releases::is_for_template;
 use crate::base::files;
 use crate::base::finding::Finding;
 use crate::base::yaml::{self, WRITTEN};
@@ -41,6 +42,8 @@ pub(crate) struct StateFile {
     pub releases: Vec<(String, String)>,
     /// Whether it may have more releases.
     pub partial: bool,
+    /// Whether its releases are only rendered, as far as its text shows that.
+    pub only_rendered: bool,
 }
 
 /// Reads a state file and the files that it includes, and returns its problems. Releases without a namespace are in
@@ -53,16 +56,40 @@ pub(crate) fn read(
 ) -> (StateFile, Vec<Finding>) {
     let mut scan = Scan { allow_hooks, left: MAX_FILES, ..Scan::default() };
     scan.state(path, MAX_DEPTH);
-    let Scan { findings, charts, optional, sources, broken, path_fixes, releases, partial, .. } = scan;
+    let Scan {
+        findings,
+        charts,
+        optional,
+        sources,
+        broken,
+        path_fixes,
+        releases,
+        partial,
+        only_rendered,
+        ..
+    } = scan;
     let path = path.to_owned();
     let releases = releases.into_iter();
     let releases = releases
         .map(|(namespace, name)| (namespace.unwrap_or_else(|| default_namespace.to_owned()), name))
         .collect();
-    (StateFile { kind, path, charts, optional, sources, broken, path_fixes, releases, partial }, findings)
+    let state = StateFile {
+        kind,
+        path,
+        charts,
+        optional,
+        sources,
+        broken,
+        path_fixes,
+        releases,
+        partial,
+        only_rendered,
+    };
+    (state, findings)
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 struct Scan {
     allow_hooks: bool,
     /// The number of files that may still be read.
@@ -79,6 +106,7 @@ struct Scan {
     own: Vec<(Option<String>, String)>,
     namespace: Option<String>,
     partial: bool,
+    only_rendered: bool,
 }
 
 impl Scan {
@@ -122,6 +150,9 @@ impl Scan {
                 self.refuse(path, "a `prepare` hook");
             }
             self.partial |= text.contains("releases:");
+            self.only_rendered |= text
+                .lines()
+                .any(|line| line.contains("--include-crds") && !line.trim_start().starts_with('#'));
             // Its values files are unknown too.
             self.sources.files = true;
             return;
@@ -171,16 +202,8 @@ impl Scan {
         {
             self.refuse(path, "a `prepare` hook");
         }
-        let args = document.get("helmDefaults").into_iter().flat_map(|defaults| sequence(defaults, "args"));
-        let only_for_template = ["--include-crds", "--no-hooks"];
-        if let Some(arg) = args.filter_map(Value::as_str).find(|arg| only_for_template.contains(arg)) {
-            self.findings.push(
-                Finding::error("helmfile", "Helmfile works with `helmfile template` only")
-                    .with("file", path.display())
-                    .with("reason", format!("`helmDefaults.args` contains `{arg}`, which `helm upgrade` does not support"))
-                    .fix("use charts whose templates contain the CRDs, as the shipped bootstrap/helmfile.d/00-crds.yaml does, and remove `args`"),
-            );
-        }
+        let args = document.get("helmDefaults").and_then(|defaults| defaults.get("args"));
+        self.only_rendered |= args.is_some_and(is_for_template);
         if let Some(namespace) = document.get("namespace").and_then(Value::as_str) {
             self.namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
         }
@@ -375,16 +398,30 @@ mod tests {
 
     #[test]
     fn invalid_helmfiles_are_an_error() {
-        let template = "helmDefaults:\n  args: ['--include-crds', '--no-hooks']\nreleases: []\n";
-        assert!(
-            findings("00-crds.yaml", template, false)[0]
-                .starts_with("Helmfile works with `helmfile template` only")
-        );
         let broken = "releases:\n- name: a\n  needs: ['x'\n  chart: b\n";
         let found = findings("01-apps.yaml", broken, false);
         assert!(found[0].contains("not valid YAML") && found[0].contains("(\"line\", \"4\")"), "{found:?}");
         let list = findings("01-apps.yaml", "- releases: []\n", false);
         assert!(list[0].starts_with("Helmfile is not a mapping"), "{list:?}");
+    }
+
+    #[test]
+    fn helmfiles_that_are_only_rendered_are_recognized() {
+        let folder = tempfile::tempdir().unwrap();
+        let cases = [
+            ("a.yaml", "helmDefaults:\n  args: ['--include-crds', '--no-hooks']\nreleases: []\n", true),
+            ("a.yaml.gotmpl", "helmDefaults:\n  args:\n    - --include-crds\nreleases: {{ x }}\n", true),
+            ("a.yaml", "bases: [base.yaml]\nreleases: []\n", true),
+            ("a.yaml", "# args: [--include-crds]\nhelmDefaults: {args: [--debug]}\n", false),
+            ("a.yaml.gotmpl", "# args: [--include-crds]\n", false),
+        ];
+        std::fs::write(folder.path().join("base.yaml"), cases[0].1).unwrap();
+        for (name, text, expected) in cases {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let (state, findings) = read(Kind::Crds, &path, false, "default");
+            assert_eq!((state.only_rendered, findings.len()), (expected, 0), "{text}");
+        }
     }
 
     #[test]

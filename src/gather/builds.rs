@@ -20,7 +20,7 @@ use crate::base::waiting::Waiting;
 use crate::desired::chart::Chart;
 use crate::desired::releases::{self, Built, Release};
 use crate::desired::state_file::{self, StateFile};
-use crate::desired::{Helmfile, STAND_IN};
+use crate::desired::{Helmfile, Kind, STAND_IN};
 use crate::settings::missing_env;
 use crate::tools::charts::{self, ChartRef, ChartStore};
 use crate::tools::helmfile::BuildError;
@@ -47,6 +47,8 @@ pub(super) struct Build {
     pub(super) is_read: bool,
     /// Variables that its templates require and that are not set.
     pub(super) missing: Vec<String>,
+    /// Whether its releases are only rendered, and not synced.
+    pub(super) is_only_rendered: bool,
     /// Whether its values may be secret (see [`super::secret_values`]).
     pub(super) has_secret_values: bool,
     pub(super) environments: Vec<Value>,
@@ -86,6 +88,7 @@ impl Place<'_> {
                 needs_identities: state.sources.identities,
             },
             is_read: false,
+            is_only_rendered: false,
             missing: Vec::new(),
             has_secret_values: state.sources.secrets,
             environments: Vec::new(),
@@ -127,7 +130,11 @@ impl Place<'_> {
         if let Some((output, whole)) = read? {
             all_charts = whole;
             match releases::parse(&output, &self.context.tools.target.namespace) {
-                Ok(Built { mut releases, environments }) => {
+                Ok(Built { mut releases, environments, is_only_rendered }) => {
+                    build.is_only_rendered = is_only_rendered;
+                    if is_only_rendered && state.kind == Kind::Apps {
+                        build.problems.push(super::crds::only_for_crds(&state.path));
+                    }
                     for release in &mut releases {
                         release.skipped =
                             release.id().is_among(&self.context.settings.plan_options.skip_releases);

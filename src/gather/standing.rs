@@ -44,6 +44,9 @@ impl Named {
         for (kind, path) in found {
             // Hooks are allowed: only helmfile would run them, and it does not run here.
             let (state, _) = state_file::read(kind, &path, true, namespace);
+            if state.only_rendered {
+                continue;
+            }
             named
                 .releases
                 .extend(state.releases.iter().map(|(namespace, name)| ReleaseId::new(namespace, name)));

@@ -1,11 +1,14 @@
 //! The report of `k3s-boot diff`, as text or JSON.
 
+mod crds;
+
 use std::fmt::Write as _;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use self::crds::CrdDiff;
 use super::failure::FailureReport;
 use super::{ClusterReport, ProblemReport, SchemaVersion};
 use crate::base::error::Error;
@@ -97,6 +100,9 @@ pub(crate) struct DiffReport {
     pub namespaces: Vec<NamespaceDiff>,
     /// Secrets and other objects of encrypted files.
     pub objects: Vec<SecretDiff>,
+    /// Custom resource definitions of a helmfile that is only rendered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub crds: Vec<CrdDiff>,
     /// Releases.
     pub releases: Vec<ReleaseDiff>,
     /// Objects of releases, with `--manifests`.
@@ -330,6 +336,7 @@ impl DiffReport {
             cluster,
             namespaces: namespaces.collect(),
             objects: objects.collect(),
+            crds: plan.crds.iter().map(|crd| CrdDiff::new(crd, redactor)).collect(),
             releases: plan.releases().map(|release| ReleaseDiff::new(release, redactor)).collect(),
             manifests: manifests.map(|all| {
                 let show = |diff: &ObjectDiff| {
@@ -369,6 +376,9 @@ impl DiffReport {
             (format!("{} {}{fields}{reason}", one.kind, one.name), one.action.word(), Vec::new())
         });
         section(&mut text, "Secrets", &objects.collect::<Vec<_>>());
+        if !self.crds.is_empty() {
+            section(&mut text, "CRDs", &self.crds.iter().map(CrdDiff::lines).collect::<Vec<_>>());
+        }
         let releases: Vec<_> = self.releases.iter().map(ReleaseDiff::lines).collect();
         section(&mut text, "Releases", &releases);
         if let Some(manifests) = &self.manifests {

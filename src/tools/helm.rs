@@ -5,8 +5,11 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Toolbox, last_words};
+use secrecy::SecretSlice;
+
+use super::{Toolbox, last_words, public};
 use crate::base::error::Error;
+use crate::base::release_id::ReleaseId;
 use crate::process::Invocation;
 use crate::tools::charts::ChartRef;
 use crate::tools::child_env::AGE_IDENTITIES;
@@ -91,6 +94,36 @@ impl Toolbox {
             .env("HELM_REGISTRY_CONFIG", anonymous.join("registry.json"))
             .env("DOCKER_CONFIG", anonymous);
         self.helm_ask(invocation).await
+    }
+
+    /// Renders a chart with the definitions in `crds/`, and without hooks and tests; `values` are JSON. Without a
+    /// `kube_version`, helm assumes its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::helm_pull`].
+    pub(crate) async fn helm_template(
+        &self,
+        release: &ReleaseId,
+        chart: &Path,
+        values: String,
+        kube_version: Option<&str>,
+    ) -> Result<Result<String, String>, Error> {
+        let mut args: Vec<OsString> = vec!["template".into(), release.name.clone().into(), chart.into()];
+        args.extend(["--namespace".into(), release.namespace.clone().into()]);
+        args.extend(["--include-crds", "--no-hooks", "--skip-tests", "--values", "-"].map(OsString::from));
+        args.extend(kube_version.into_iter().flat_map(|version| ["--kube-version".into(), version.into()]));
+        let invocation = Invocation::new("helm", &self.programs.helm, args)
+            .stdin(SecretSlice::from(values.into_bytes()))
+            .public_part(public::helmfile_filter())
+            .deadline(self.clock.cap(TIMEOUT))
+            .without(&AGE_IDENTITIES);
+        let output = self.runner.run(invocation).await?;
+        if output.success() {
+            return Ok(String::from_utf8(output.stdout).map_err(|_| "its manifests are not UTF-8".to_owned()));
+        }
+        let lines: Vec<_> = output.talk.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        Ok(Err(lines.join("; ").trim_start_matches("Error: ").to_owned()))
     }
 
     async fn helm_ask(&self, invocation: Invocation) -> Result<Result<(), String>, Error> {

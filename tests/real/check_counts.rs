@@ -8,7 +8,7 @@ use super::fixture::{Fixture, Invocation, RunResult};
 const DEMANDED: [&str; 2] = ["FLUX_GIT_URL", "K3S_API_HOST"];
 
 /// The checks with nothing to look at on a fresh cluster.
-const NOT_APPLICABLE: [&str; 11] = [
+const NOT_APPLICABLE: [&str; 12] = [
     "config",
     "helm-features",
     "namespaces",
@@ -18,6 +18,7 @@ const NOT_APPLICABLE: [&str; 11] = [
     "sops-recipients",
     "sops-rules",
     "bundled-adopted",
+    "crds",
     "drift",
     "flux-state",
 ];

@@ -134,9 +134,9 @@ const SOURCES: &[&str] = &[
     "settings/config.rs",        // config
     "settings/config/words.rs",  // config
     "desired/sops_config.rs",    // sops, sops-plain
-    "desired/state_file.rs",     // the name of a command of helm, in a reason
     "base/error.rs",             // k3s-boot status, which shows
     "gather/builds.rs",          // charts, chart-login
+    "gather/crds.rs",            // the name of a command of helm, in a reason
     "gather/files.rs",           // age-key, old-script
     "gather/secrets.rs",         // sops: `kubectl api-resources`, which shows
     "check/cluster_identity.rs", // cluster-identity

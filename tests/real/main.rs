@@ -28,6 +28,7 @@ mod original_files;
 mod pins;
 mod preflight;
 mod problem_table;
+mod rendered_crds;
 mod rendering;
 mod restart;
 mod second_run;

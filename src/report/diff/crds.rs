@@ -1,0 +1,69 @@
+//! The custom resource definitions in the report of `k3s-boot diff`.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::base::redact::Redactor;
+use crate::plan::crds::{CrdAction, CrdPlan};
+
+words! {
+    /// What would happen to a custom resource definition.
+    CrdChange {
+        /// It would be created.
+        Create = "create",
+        /// Some of its fields would change.
+        Change = "change",
+        /// It is up to date.
+        Unchanged = "unchanged",
+        /// It is newer or managed elsewhere, or cannot be applied.
+        Skip = "skip",
+    }
+}
+
+/// A custom resource definition.
+#[derive(Debug, JsonSchema, Serialize)]
+pub(crate) struct CrdDiff {
+    pub name: String,
+    /// The release whose chart contains it.
+    pub release: String,
+    /// What would happen to it.
+    pub action: CrdChange,
+    /// The fields that differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
+    /// Why it is skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl CrdDiff {
+    pub(super) fn new(plan: &CrdPlan, redactor: &Redactor) -> Self {
+        let (action, fields, reason) = match &plan.action {
+            CrdAction::Create(_) => (CrdChange::Create, Vec::new(), None),
+            CrdAction::Change(fields, _) => (CrdChange::Change, fields.clone(), None),
+            CrdAction::UpToDate => (CrdChange::Unchanged, Vec::new(), None),
+            CrdAction::ManagedElsewhere(owner) => {
+                (CrdChange::Skip, Vec::new(), Some(format!("managed by {owner}")))
+            }
+            CrdAction::Newer => (CrdChange::Skip, Vec::new(), Some("newer in the cluster".to_owned())),
+            CrdAction::KeepsVersions(versions) => {
+                let versions = versions.join(", ");
+                (
+                    CrdChange::Skip,
+                    Vec::new(),
+                    Some(format!("has stored versions that the chart does not have: {versions}")),
+                )
+            }
+            CrdAction::Rejected(reason) => {
+                (CrdChange::Skip, Vec::new(), Some(redactor.apply(reason).into_owned()))
+            }
+        };
+        Self { name: plan.name.clone(), release: plan.release.to_string(), action, fields, reason }
+    }
+
+    /// The line in the text, its action and the lines below.
+    pub(super) fn lines(&self) -> (String, &'static str, Vec<String>) {
+        let reason = self.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        (format!("{} ({}){reason}", self.name, self.release), self.action.word(), self.fields.clone())
+    }
+}

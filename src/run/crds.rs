@@ -1,0 +1,109 @@
+//! Stage *crds*: the custom resource definitions of a helmfile that is only rendered.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::Value;
+
+use crate::base::duration::seconds;
+use crate::base::error::Error;
+use crate::base::waiting::Waiting;
+use crate::desired::crds::{APPLIED, Crd};
+use crate::observed::crds::path;
+use crate::plan::crds::{CrdAction, CrdPlan};
+use crate::tools::Toolbox;
+use crate::tools::api::{Call, segment};
+use crate::tools::kubectl::FIELD_MANAGER;
+
+/// An API server establishes a definition within a second.
+const ESTABLISHED_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How often the API server is asked meanwhile.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// Applies the definitions that are not up to date, and waits until their objects can be created.
+///
+/// # Errors
+///
+/// The API server rejects a definition, or does not establish it in time.
+pub(crate) async fn run(tools: &Toolbox, crds: &[Crd], plan: &[CrdPlan]) -> Result<(), Error> {
+    let start = Instant::now();
+    plan.iter().for_each(log_kept);
+    let wanted = plan.iter().filter(|one| one.action.applies());
+    let wanted: Vec<_> =
+        wanted.filter_map(|one| Some((one, crds.iter().find(|crd| crd.name == one.name)?))).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let mut counts: BTreeMap<_, usize> = BTreeMap::new();
+    for (plan, _) in &wanted {
+        *counts.entry(&plan.release).or_default() += 1;
+    }
+    for (release, crds) in &counts {
+        tracing::info!(release = %release, crds = %crds, "Applying CRDs");
+    }
+    let applied = join_all(wanted.iter().map(|(plan, crd)| apply(tools, plan, crd))).await;
+    applied.into_iter().collect::<Result<Vec<()>, Error>>()?;
+    let names: Vec<_> = wanted.iter().map(|(plan, _)| plan.name.as_str()).collect();
+    established(tools, &names).await?;
+    tracing::info!(crds = %names.len(), took = %seconds(start.elapsed()), "CRDs applied");
+    Ok(())
+}
+
+async fn apply(tools: &Toolbox, plan: &CrdPlan, crd: &Crd) -> Result<(), Error> {
+    let (CrdAction::Create(mark) | CrdAction::Change(_, mark)) = &plan.action else { return Ok(()) };
+    let mut object = crd.object();
+    let annotations = &mut object["metadata"]["annotations"];
+    if annotations.is_null() {
+        *annotations = Value::Object(serde_json::Map::new());
+    }
+    annotations[APPLIED] = mark.as_str().into();
+    let path = format!("{}?force=true&fieldManager={}", path(&crd.name), segment(FIELD_MANAGER));
+    tools.ask(Call::apply(&path, &object)).await?.good().map(drop)
+}
+
+/// Waits until objects of these kinds can be created.
+async fn established(tools: &Toolbox, names: &[&str]) -> Result<(), Error> {
+    let deadline = tools.clock.cap(ESTABLISHED_TIMEOUT);
+    let start = Instant::now();
+    let mut waiting = Waiting::new("Waiting for CRDs").within(deadline);
+    let mut left = names.to_vec();
+    loop {
+        let states = join_all(left.iter().map(|name| tools.unestablished(name))).await;
+        let mut reasons = Vec::new();
+        for (name, reason) in left.iter().zip(states) {
+            reasons.extend(reason?.map(|reason| (*name, reason)));
+        }
+        left = reasons.iter().map(|(name, _)| *name).collect();
+        let Some((name, reason)) = reasons.first() else { return Ok(()) };
+        if start.elapsed() > deadline {
+            let colon = if reason.is_empty() { "" } else { ": " };
+            let waiting_for = format!("CustomResourceDefinition {name}{colon}{reason}");
+            return Err(Error::Deadline { stage: "crds", after: deadline, waiting_for });
+        }
+        waiting.say(&[("waiting_for", left.join(", "))]);
+        tools.runner.stop().sleep(INTERVAL).await?;
+    }
+}
+
+/// Logs why a definition is not applied, unless it is up to date.
+pub(crate) fn log_kept(plan: &CrdPlan) {
+    let CrdPlan { release, name, action } = plan;
+    match action {
+        CrdAction::Create(_) | CrdAction::Change(..) | CrdAction::UpToDate => {}
+        CrdAction::ManagedElsewhere(owner) => {
+            tracing::debug!(crd = %name, release = %release, owner = %owner, "CRD is managed elsewhere");
+        }
+        CrdAction::Newer => {
+            tracing::info!(crd = %name, release = %release, "CRD is newer in the cluster and stays");
+        }
+        CrdAction::KeepsVersions(versions) => {
+            let versions = versions.join(" ");
+            tracing::warn!(crd = %name, release = %release, versions = %versions, "CRD has stored versions that the chart has not, and stays");
+        }
+        CrdAction::Rejected(reason) => {
+            tracing::warn!(crd = %name, release = %release, reason = %reason, "CRD is rejected by the API server and stays");
+        }
+    }
+}
