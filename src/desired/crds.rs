@@ -17,8 +17,8 @@ const API_VERSION: &str = "apiextensions.k8s.io/v1";
 /// The kind of a custom resource definition.
 pub(crate) const KIND: &str = "CustomResourceDefinition";
 
-/// The annotation with the digest and the generation of a definition that k3s-boot has applied: `sha256:…@1`. Both are unchanged
-/// as long as nobody has changed its spec.
+/// The annotation with the digest and the generation of a definition that k3s-boot has applied: `sha256:…@1`. Both are the same
+/// as long as its spec is unchanged.
 pub(crate) const APPLIED: &str = "k3s-boot/applied";
 
 /// Keys of a release that change its manifests after Helm has rendered them.

@@ -245,7 +245,7 @@ mod tests {
         let named = |file: &str| HelmfilePaths { apps: Some(root.path().join(file)), crds: None };
         assert_eq!(found(root.path(), &named(old)).unwrap(), [old]);
         assert_eq!(found(root.path(), &named(new)).unwrap(), [crds, new]);
-        // Nobody knows which of them is synced.
+        // It is unknown which of them is synced.
         let both = ["bootstrap/helmfile.yaml", "bootstrap/helmfile.yaml.gotmpl"];
         assert!(found(tree(&both).path(), &none).is_err());
         // CRDs of another layout are not taken without being asked for.

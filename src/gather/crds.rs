@@ -29,7 +29,7 @@ const MAX_CONCURRENT: usize = 4;
 /// The version of the cache's format.
 const FORMAT: &str = "1";
 
-/// Renders the charts. Releases whose charts are missing, or whose values need a variable that is not set, are left out: other
+/// Renders the charts. Releases whose charts are missing, or whose values need a variable that is not set, are skipped: other
 /// rules report those.
 pub(super) async fn render(
     place: &Place<'_>,

@@ -101,7 +101,7 @@ fn crds_of_charts_are_applied_and_nothing_else() {
     others_are_left_alone(&fixture);
 }
 
-/// What is newer, or managed by Flux, stays; what somebody has changed is applied again.
+/// What is newer, or managed by Flux, stays; manual changes are reverted.
 fn others_are_left_alone(fixture: &Fixture) {
     fixture.apply(&crd("apples", &["v1", "v2"]).to_string());
     let mut of_flux = crd("pears", &["v1"]);

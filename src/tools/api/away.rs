@@ -1,8 +1,8 @@
 //! Retries requests during an outage of the API server: k3s restarts, or etcd elects a leader.
 //!
-//! A starting API server is always waited for. Any other outage fails the run at once until something was changed; from
-//! then on, each request is retried for a while. Every request can be repeated: a change has a precondition or is
-//! idempotent.
+//! A starting API server is always waited for. Any other outage fails the run at once until something was changed or a start
+//! was seen, at whose end connections may be reset; from then on, each request is retried for a while. Every request can be
+//! repeated: a change has a precondition or is idempotent.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -47,6 +47,9 @@ impl OutageTracker {
         if let Some(starting) = answer.as_ref().ok().and_then(|answer| answer.starting(listed)) {
             if is_late {
                 return None;
+            }
+            if let Starting::Server(_) = starting {
+                self.retries.set(true);
             }
             self.log_start(starting);
             return Some(RETRY_INTERVAL);
@@ -121,6 +124,7 @@ mod tests {
         assert_eq!(outage.pause(&unserved, true, Duration::ZERO, OUTAGE_TIMEOUT), Some(RETRY_INTERVAL));
         assert_eq!(pause(&unserved, Duration::ZERO), None);
         let gone = answer(502, "dial tcp 10.0.0.1:6443: connect: connection refused");
+        outage.retries.set(false);
         assert_eq!(pause(&gone, Duration::ZERO), None);
         outage.retries.set(true);
         assert_eq!(pause(&gone, Duration::ZERO), Some(RETRY_INTERVAL));
@@ -133,5 +137,20 @@ mod tests {
         assert!(outage.since.get().is_none());
         assert_eq!(outage.pause(&gone, false, Duration::ZERO, RETRY_INTERVAL), None);
         assert!(outage.since.get().is_none(), "nothing is logged without a retry");
+    }
+
+    #[test]
+    fn connection_that_is_reset_after_a_start_is_retried() {
+        let outage = OutageTracker::default();
+        let answer = |status, body: &str| {
+            let (request, body) = (String::new(), body.as_bytes().to_vec());
+            Ok(Answer { request, status, body, retry_after: None, executed_before: false })
+        };
+        let pause = |answer: &_| outage.pause(answer, false, Duration::ZERO, OUTAGE_TIMEOUT);
+        let reset = answer(502, "read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer");
+        assert_eq!(pause(&reset), None);
+        assert_eq!(pause(&answer(503, "apiserver not ready")), Some(RETRY_INTERVAL));
+        assert_eq!(pause(&answer(200, "")), None);
+        assert_eq!(pause(&reset), Some(RETRY_INTERVAL));
     }
 }
