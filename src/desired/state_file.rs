@@ -56,36 +56,23 @@ pub(crate) fn read(
 ) -> (StateFile, Vec<Finding>) {
     let mut scan = Scan { allow_hooks, left: MAX_FILES, ..Scan::default() };
     scan.state(path, MAX_DEPTH);
-    let Scan {
-        findings,
-        charts,
-        optional,
-        sources,
-        broken,
-        path_fixes,
-        releases,
-        partial,
-        only_rendered,
-        ..
-    } = scan;
-    let path = path.to_owned();
-    let releases = releases.into_iter();
+    let releases = scan.releases.into_iter();
     let releases = releases
         .map(|(namespace, name)| (namespace.unwrap_or_else(|| default_namespace.to_owned()), name))
         .collect();
     let state = StateFile {
         kind,
-        path,
-        charts,
-        optional,
-        sources,
-        broken,
-        path_fixes,
+        path: path.to_owned(),
+        charts: scan.charts,
+        optional: scan.optional,
+        sources: scan.sources,
+        broken: scan.broken,
+        path_fixes: scan.path_fixes,
         releases,
-        partial,
-        only_rendered,
+        partial: scan.partial,
+        only_rendered: scan.only_rendered,
     };
-    (state, findings)
+    (state, scan.findings)
 }
 
 #[derive(Default)]

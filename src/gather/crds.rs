@@ -12,13 +12,14 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
 use super::builds::Place;
+use super::renders::has_stand_in;
 use crate::base::error::Error;
 use crate::base::fact::{Fact, known};
 use crate::base::finding::Finding;
+use crate::desired::Helmfile;
 use crate::desired::chart::Chart;
 use crate::desired::crds::{Crd, Crds, parse, unsupported};
 use crate::desired::releases::Release;
-use crate::desired::{Helmfile, STAND_IN};
 use crate::observed::Live;
 use crate::observed::crds::LiveCrd;
 use crate::tools::Toolbox;
@@ -39,15 +40,13 @@ pub(super) async fn render(
 ) -> Result<Crds, Error> {
     let charts = place.charts_of(std::slice::from_ref(helmfile));
     let permits = Semaphore::new(MAX_CONCURRENT);
-    let versions = [kube_version.unwrap_or_default(), helm_version];
     let wanted = helmfile.releases.iter().filter(|release| release.is_wanted());
     let wanted = wanted.filter_map(|release| Some((release, charts.get(&release.id())?)));
-    let wanted: Vec<_> =
-        wanted.filter(|(release, _)| !release.merged().to_string().contains(STAND_IN)).collect();
+    let wanted: Vec<_> = wanted.filter(|(release, _)| !has_stand_in(release)).collect();
     let rendered = join_all(wanted.iter().map(async |(release, chart)| {
         // The semaphore is never closed.
         let _permit = permits.acquire().await;
-        definitions(place, release, chart, versions).await
+        definitions(place, release, chart, kube_version, helm_version).await
     }));
     let mut crds = Crds::default();
     for ((release, _), rendered) in wanted.iter().zip(rendered.await) {
@@ -62,6 +61,9 @@ pub(super) async fn observe(
     desired: &Crds,
     live: &Live,
 ) -> Result<Fact<BTreeMap<String, LiveCrd>>, Error> {
+    if desired.all.is_empty() {
+        return Ok(Ok(BTreeMap::new()));
+    }
     match &live.kinds {
         Ok(kinds) => known(tools.observe_crds(&desired.all, kinds, live.inventory()).await),
         Err(reason) => Ok(Err(reason.clone())),
@@ -80,17 +82,18 @@ async fn definitions(
     place: &Place<'_>,
     release: &Release,
     chart: &Chart,
-    [kube_version, helm_version]: [&str; 2],
+    kube_version: Option<&str>,
+    helm_version: &str,
 ) -> Result<Result<Vec<Crd>, String>, Error> {
     if let Some(reason) = unsupported(release) {
         return Ok(Err(reason));
     }
     let values = release.merged().to_string();
-    let cached = cache_file(place, release, chart, &[&values, kube_version, helm_version]);
+    let cached =
+        cache_file(place, release, chart, &[&values, kube_version.unwrap_or_default(), helm_version]);
     if let Some(known) = cached.as_deref().and_then(load) {
         return Ok(Ok(known));
     }
-    let kube_version = Some(kube_version).filter(|version| !version.is_empty());
     let id = release.id();
     let template = place.context.tools.helm_template(&id, &chart.folder, values, kube_version);
     let found = match template.await? {

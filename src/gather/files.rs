@@ -166,10 +166,11 @@ fn helmfiles(settings: &Settings, namespace: &str, findings: &mut Findings) -> V
     let found = match repository::helmfiles(&settings.root, &settings.helmfiles) {
         Ok(found) => found,
         Err(finding) => {
-            let above = settings.root_is_guessed.then_some(("also_searched", "all folders above".to_owned()));
-            findings
-                .0
-                .push(Finding { details: finding.details.into_iter().chain(above).collect(), ..finding });
+            findings.0.push(if settings.root_is_guessed {
+                finding.with("also_searched", "all folders above")
+            } else {
+                finding
+            });
             return Vec::new();
         }
     };

@@ -158,7 +158,7 @@ fn template_places<'a>(reason: &'a str, chart: &'a str) -> impl Iterator<Item = 
 }
 
 /// Whether the values of a release contain the placeholder of an unset variable.
-fn has_stand_in(release: &Release) -> bool {
+pub(super) fn has_stand_in(release: &Release) -> bool {
     release.merged().to_string().contains(STAND_IN)
 }
 

@@ -78,9 +78,6 @@ impl Toolbox {
         kinds: &Kinds,
         inventory: Inventory,
     ) -> Result<BTreeMap<String, LiveCrd>, Error> {
-        if crds.is_empty() {
-            return Ok(BTreeMap::new());
-        }
         let id = Crd::id("");
         let inventory = self.observe_inventory(kinds, std::iter::once(&id), Which::All, inventory).await?;
         let found = crds.iter().filter_map(|crd| Some((crd, inventory.find(&Crd::id(&crd.name))?)));

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use semver::Version;
-
+use super::releases;
 use crate::base::release_id::ReleaseId;
 use crate::desired::crds::{Crd, versions};
 use crate::observed::crds::{Comparison, LiveCrd};
-use crate::tools::charts::exact_version;
 
 /// What happens to a definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,15 +75,10 @@ fn is_newer(live: &Comparison, desired: &serde_json::Value, wanted: &BTreeSet<St
     if live.versions.is_superset(wanted) && live.versions != *wanted {
         return true;
     }
-    let version = |text: &str| exact_version(text);
     let noted = desired.pointer("/metadata/annotations").and_then(serde_json::Value::as_object);
     let versions = noted.into_iter().flatten().filter(|(name, _)| is_version_note(name));
-    versions.filter_map(|(name, value)| Some((live.annotations.get(name)?, value.as_str()?))).any(
-        |(live, desired)| {
-            let pair: Option<(Version, Version)> = version(live).zip(version(desired));
-            pair.is_some_and(|(live, desired)| live > desired)
-        },
-    )
+    let mut pairs = versions.filter_map(|(name, value)| Some((live.annotations.get(name)?, value.as_str()?)));
+    pairs.any(|(live, desired)| releases::is_newer(live, desired))
 }
 
 /// Whether an annotation notes the version of a project, and not that of the program that generated the definition.

@@ -372,7 +372,7 @@ impl DiffReport {
         let objects = self.objects.iter().map(|one| {
             let fields =
                 if one.fields.is_empty() { String::new() } else { format!(": {}", one.fields.join(", ")) };
-            let reason = one.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            let reason = after_colon(one.reason.as_deref());
             (format!("{} {}{fields}{reason}", one.kind, one.name), one.action.word(), Vec::new())
         });
         section(&mut text, "Secrets", &objects.collect::<Vec<_>>());
@@ -383,7 +383,7 @@ impl DiffReport {
         section(&mut text, "Releases", &releases);
         if let Some(manifests) = &self.manifests {
             let objects = manifests.iter().map(|one| {
-                let reason = one.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+                let reason = after_colon(one.reason.as_deref());
                 let fields = one.fields.iter().map(ValueDiff::line).collect();
                 (format!("{} ({}){reason}", one.object, one.release), one.action.word(), fields)
             });
@@ -426,6 +426,11 @@ impl ValueDiff {
             |value: &Option<Value>| value.as_ref().map_or_else(|| "(not set)".to_owned(), Value::to_string);
         format!("{}: {} → {}", self.path, cut(&show(&self.old)), cut(&show(&self.new)))
     }
+}
+
+/// The end of a line with this reason, if there is one.
+fn after_colon(reason: Option<&str>) -> String {
+    reason.map_or_else(String::new, |reason| format!(": {reason}"))
 }
 
 /// Shortens a long value.

@@ -42,7 +42,7 @@ fn ok(report: &Value) -> u64 {
     report["counts"]["ok"].as_u64().unwrap()
 }
 
-/// The checks with nothing to look at, without those that `--offline` leaves out.
+/// The checks with nothing to look at, without those that `--offline` skips.
 fn not_applicable(report: &Value) -> Vec<&str> {
     let all = report["checks"].as_array().unwrap();
     let found = all.iter().filter(|check| check["status"] == "not_applicable" && check["reason"] != OFFLINE);

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::after_colon;
 use crate::base::redact::Redactor;
 use crate::plan::crds::{CrdAction, CrdPlan};
 
@@ -63,7 +64,7 @@ impl CrdDiff {
 
     /// The line in the text, its action and the lines below.
     pub(super) fn lines(&self) -> (String, &'static str, Vec<String>) {
-        let reason = self.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        let reason = after_colon(self.reason.as_deref());
         (format!("{} ({}){reason}", self.name, self.release), self.action.word(), self.fields.clone())
     }
 }

@@ -108,49 +108,53 @@ impl Toolbox {
 mod tests {
     use super::*;
 
+    const STARTING: (u16, &str) = (503, r#"{"kind":"Status","message":"starting"}"#);
+    const UNSERVED: (u16, &str) = (404, "404 page not found\n");
+    const GONE: (u16, &str) = (502, "dial tcp 10.0.0.1:6443: connect: connection refused");
+    const RESET: (u16, &str) = (502, "read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer");
+    const GOOD: (u16, &str) = (200, "");
+
+    /// The pause after an answer to a request that was sent `elapsed` ago.
+    fn pause(outage: &OutageTracker, answer: (u16, &str), elapsed: Duration) -> Option<Duration> {
+        outage.pause(&answered(answer), false, elapsed, OUTAGE_TIMEOUT)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the tracker gets the result of a request")]
+    fn answered((status, body): (u16, &str)) -> Result<Answer, Error> {
+        let (request, body) = (String::new(), body.as_bytes().to_vec());
+        Ok(Answer { request, status, body, retry_after: None, executed_before: false })
+    }
+
     #[test]
     fn outages_are_retried_only_when_enabled() {
         let outage = OutageTracker::default();
-        let answer = |status, body: &str| {
-            let (request, body) = (String::new(), body.as_bytes().to_vec());
-            Ok(Answer { request, status, body, retry_after: None, executed_before: false })
-        };
-        let pause = |answer: &_, elapsed| outage.pause(answer, false, elapsed, OUTAGE_TIMEOUT);
-        let starting = answer(503, r#"{"kind":"Status","message":"starting"}"#);
-        assert_eq!(pause(&starting, Duration::ZERO), Some(RETRY_INTERVAL));
-        assert_eq!(pause(&starting, OUTAGE_TIMEOUT * 2), None);
-        assert_eq!(pause(&answer(200, ""), Duration::ZERO), None);
-        let unserved = answer(404, "404 page not found\n");
-        assert_eq!(outage.pause(&unserved, true, Duration::ZERO, OUTAGE_TIMEOUT), Some(RETRY_INTERVAL));
-        assert_eq!(pause(&unserved, Duration::ZERO), None);
-        let gone = answer(502, "dial tcp 10.0.0.1:6443: connect: connection refused");
-        outage.retries.set(false);
-        assert_eq!(pause(&gone, Duration::ZERO), None);
+        let pause = |answer, elapsed| pause(&outage, answer, elapsed);
+        assert_eq!(pause(GONE, Duration::ZERO), None);
         outage.retries.set(true);
-        assert_eq!(pause(&gone, Duration::ZERO), Some(RETRY_INTERVAL));
+        assert_eq!(pause(GONE, Duration::ZERO), Some(RETRY_INTERVAL));
         assert!(outage.since.get().is_some());
-        assert_eq!(pause(&answer(500, "etcdserver: leader changed"), Duration::ZERO), Some(RETRY_INTERVAL));
-        assert_eq!(pause(&answer(500, "unexpected EOF"), Duration::ZERO), Some(RETRY_INTERVAL));
-        assert_eq!(pause(&answer(500, "out of order"), Duration::ZERO), None);
-        assert_eq!(pause(&gone, OUTAGE_TIMEOUT * 2), None);
-        assert_eq!(pause(&answer(200, ""), Duration::ZERO), None);
+        assert_eq!(pause((500, "etcdserver: leader changed"), Duration::ZERO), Some(RETRY_INTERVAL));
+        assert_eq!(pause((500, "unexpected EOF"), Duration::ZERO), Some(RETRY_INTERVAL));
+        assert_eq!(pause((500, "out of order"), Duration::ZERO), None);
+        assert_eq!(pause(GONE, OUTAGE_TIMEOUT * 2), None);
+        assert_eq!(pause(GOOD, Duration::ZERO), None);
         assert!(outage.since.get().is_none());
-        assert_eq!(outage.pause(&gone, false, Duration::ZERO, RETRY_INTERVAL), None);
+        assert_eq!(outage.pause(&answered(GONE), false, Duration::ZERO, RETRY_INTERVAL), None);
         assert!(outage.since.get().is_none(), "nothing is logged without a retry");
     }
 
     #[test]
-    fn connection_that_is_reset_after_a_start_is_retried() {
+    fn start_is_waited_for_and_then_outages_are_retried() {
         let outage = OutageTracker::default();
-        let answer = |status, body: &str| {
-            let (request, body) = (String::new(), body.as_bytes().to_vec());
-            Ok(Answer { request, status, body, retry_after: None, executed_before: false })
-        };
-        let pause = |answer: &_| outage.pause(answer, false, Duration::ZERO, OUTAGE_TIMEOUT);
-        let reset = answer(502, "read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer");
-        assert_eq!(pause(&reset), None);
-        assert_eq!(pause(&answer(503, "apiserver not ready")), Some(RETRY_INTERVAL));
-        assert_eq!(pause(&answer(200, "")), None);
-        assert_eq!(pause(&reset), Some(RETRY_INTERVAL));
+        let listed = outage.pause(&answered(UNSERVED), true, Duration::ZERO, OUTAGE_TIMEOUT);
+        assert_eq!(listed, Some(RETRY_INTERVAL));
+        let pause = |answer, elapsed| pause(&outage, answer, elapsed);
+        assert_eq!(pause(UNSERVED, Duration::ZERO), None);
+        assert_eq!(pause(RESET, Duration::ZERO), None);
+        assert_eq!(pause(STARTING, OUTAGE_TIMEOUT * 2), None);
+        assert_eq!(pause(STARTING, Duration::ZERO), Some(RETRY_INTERVAL));
+        assert_eq!(pause((503, "apiserver not ready"), Duration::ZERO), Some(RETRY_INTERVAL));
+        assert_eq!(pause(GOOD, Duration::ZERO), None);
+        assert_eq!(pause(RESET, Duration::ZERO), Some(RETRY_INTERVAL));
     }
 }
