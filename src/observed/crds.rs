@@ -84,11 +84,14 @@ impl Toolbox {
         let observed = found.map(async |(crd, meta)| {
             let mut live = LiveCrd::new(meta);
             if live.owner.is_none() && !live.is_applied(crd) {
-                live.comparison = self.compare(crd).await?;
+                // It may have been deleted since it was listed.
+                let Some(comparison) = self.compare(crd).await? else { return Ok(None) };
+                live.comparison = Some(comparison);
             }
-            Ok((crd.name.clone(), live))
+            Ok(Some((crd.name.clone(), live)))
         });
-        join_all(observed).await.into_iter().collect()
+        let observed: Result<Vec<_>, Error> = join_all(observed).await.into_iter().collect();
+        Ok(observed?.into_iter().flatten().collect())
     }
 
     async fn compare(&self, crd: &Crd) -> Result<Option<Comparison>, Error> {
