@@ -16,6 +16,7 @@ pub(crate) mod logger;
 pub(crate) mod mutate;
 pub(crate) mod object_ref;
 pub(crate) mod progress;
+pub(crate) mod prompt;
 pub(crate) mod redact;
 pub(crate) mod release_id;
 pub(crate) mod scratch;

@@ -2,9 +2,11 @@
 
 pub(crate) mod age;
 pub(crate) mod chart;
+pub(crate) mod commands;
 pub(crate) mod crds;
 pub(crate) mod encrypted;
 pub(crate) mod manifests;
+pub(crate) mod object_source;
 pub(crate) mod objects;
 pub(crate) mod releases;
 pub(crate) mod repository;
@@ -84,6 +86,10 @@ pub(crate) struct Coverage {
     pub requires_variables: bool,
     /// The number of folders in `kubernetes/apps`.
     pub app_folders: usize,
+    /// The number of configured commands for secrets.
+    pub commands: usize,
+    /// The number of configured sources of manifests.
+    pub manifests: usize,
     /// The number of scripts named `bootstrap-apps.sh`.
     pub scripts: usize,
 }

@@ -5,12 +5,15 @@
 
 mod builds;
 mod cluster;
+mod commands;
 mod crds;
 mod evaluate;
 mod features;
 mod files;
 mod fixup;
 mod git;
+mod manifests;
+mod pipeline;
 mod renders;
 mod secret_values;
 mod secrets;
@@ -20,6 +23,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+pub(crate) use self::commands::CommandOutputs;
 pub(crate) use self::files::{Files, files, files_for_looking};
 use self::secret_values::PlainTexts;
 pub(crate) use self::standing::{Named, Snapshot, locks, standing};
@@ -34,6 +38,7 @@ use crate::check::Facts;
 use crate::check::options::CheckOptions;
 use crate::desired::crds::Crds;
 use crate::desired::manifests::Manifests;
+use crate::desired::state_file::StateFile;
 use crate::desired::{Coverage, Desired, Helmfile, encrypted, repository, synced};
 use crate::observed::cluster::Cluster;
 use crate::observed::{Live, Observed, Program};
@@ -104,6 +109,8 @@ pub(crate) struct Context<'a> {
     /// For temporary files, which are deleted in the end.
     pub scratch: &'a Scratch,
     pub redactor: &'a Redactor,
+    /// The output of the repository's commands.
+    pub outputs: &'a CommandOutputs,
 }
 
 /// Reads everything that needs programs, the cluster or the registries.
@@ -118,19 +125,21 @@ pub(crate) async fn gather(
     purpose: Purpose,
     listener: &mut impl Listener,
 ) -> Result<Gathered, Error> {
-    let Context { settings, tools, scratch, redactor } = context;
+    let Context { settings, tools, scratch, redactor, outputs } = context;
     let cache = settings.cache.clone().map_or_else(|| scratch.subfolder("cache"), Ok)?;
     let charts = ChartStore::new(cache.join("charts"));
     let staging = Scratch::new(&cache.join("staging"))?;
     let key = HashKey::default();
     let options = settings.check_options();
 
+    // First and alone: they may ask on the terminal.
+    let outputs = outputs.get(context).await?;
     let place = builds::Place { context, charts: &charts, staging: &staging };
     let (versions, builds, secrets, git, api) = Box::pin(async {
         tokio::join!(
             tools.versions(settings.cache.as_deref(), settings.offline),
             Box::pin(place.builds(&files.helmfiles)),
-            secrets::decrypt(tools, settings, &files, &key, redactor),
+            secrets::decrypt(context, &files, outputs, &key),
             git::ask(tools, settings),
             Box::pin(cluster::ask(tools, settings, &files, listener)),
         )
@@ -145,6 +154,7 @@ pub(crate) async fn gather(
     };
     // Must happen before any of the values can be printed.
     secret_values::mark(&mut builds, &plain, redactor);
+    secret_values::add_outputs(outputs, &plain, redactor);
 
     let mut problems = Findings(files.problems);
     problems.0.append(&mut api.problems);
@@ -153,19 +163,10 @@ pub(crate) async fn gather(
     if !missing.is_empty() {
         problems.0.push(missing_env(&missing.into_iter().collect::<Vec<_>>()));
     }
-    let coverage = Coverage {
-        unread: unread(settings, &builds),
-        missing_variables: builds
-            .iter()
-            .filter(|build| !build.missing.is_empty())
-            .map(|build| (build.helmfile.path.clone(), build.missing.clone()))
-            .collect(),
-        requires_variables: files.helmfiles.iter().any(|state| state.sources.required_variables),
-        app_folders: repository::app_folders(&settings.root).count(),
-        scripts: files.scripts,
-    };
+    let coverage = coverage(settings, &files.helmfiles, files.scripts, &builds);
     let (helmfiles, rendered) = split(builds, has_unsupported_version(settings, &versions), &mut problems);
     let of_releases = helmfiles.iter().flat_map(namespaces_of).map(String::as_str);
+    let of_releases = of_releases.chain(objects.iter().filter_map(|object| object.id.namespace.as_deref()));
     let namespaces = repository::namespaces(&settings.root, settings.namespaces.as_deref(), of_releases);
     let synced = sync_path(&helmfiles).and_then(|path| match &git.tracked {
         Ok(tracked) => Ok(synced::read(&settings.root, path, tracked)),
@@ -217,6 +218,23 @@ pub(crate) async fn gather(
         manifests = Box::pin(render_and_inspect(&place, &desired, live, missing, now, purpose)).await?;
     }
     Ok(Gathered { desired, observed, manifests, charts, options })
+}
+
+/// How much there was to read.
+fn coverage(settings: &Settings, states: &[StateFile], scripts: usize, builds: &[builds::Build]) -> Coverage {
+    Coverage {
+        unread: unread(settings, builds),
+        missing_variables: builds
+            .iter()
+            .filter(|build| !build.missing.is_empty())
+            .map(|build| (build.helmfile.path.clone(), build.missing.clone()))
+            .collect(),
+        requires_variables: states.iter().any(|state| state.sources.required_variables),
+        app_folders: repository::app_folders(&settings.root).count(),
+        commands: settings.secret_commands.len(),
+        manifests: settings.manifests.len(),
+        scripts,
+    }
 }
 
 /// The helmfiles to sync, and the one whose charts are only rendered for their CRDs. The problems of all go to `problems`, unless

@@ -1,26 +1,26 @@
 //! The plan: a pure function of desired and observed state.
 
 pub(crate) mod crds;
+pub(crate) mod objects;
 pub(crate) mod options;
 pub(crate) mod recovery;
 pub(crate) mod releases;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use self::crds::CrdPlan;
+use self::objects::ObjectPlan;
 use self::options::PlanOptions;
 use self::recovery::Origin;
 use self::releases::{ReleaseAction, ReleasePlan};
 use crate::base::finding::Finding;
 use crate::base::release_id::ReleaseId;
 use crate::base::stages::Stage;
-use crate::desired::objects::{Object, ObjectId};
 use crate::desired::releases::Release;
 use crate::desired::{Desired, Kind};
 use crate::observed::Live;
 use crate::observed::helm::Stored;
-use crate::observed::objects::LiveObject;
 
 /// What a bootstrap will do.
 #[derive(Debug, PartialEq)]
@@ -28,7 +28,7 @@ pub(crate) struct Plan {
     /// The desired namespaces, and whether to create them.
     pub namespaces: Vec<(String, NamespaceAction)>,
     /// The desired objects, and what happens to them.
-    pub objects: Vec<(ObjectId, ObjectAction)>,
+    pub objects: Vec<ObjectPlan>,
     /// The custom resource definitions of a helmfile that is only rendered, and what happens to them.
     pub crds: Vec<CrdPlan>,
     /// The helmfiles, and what happens to their releases.
@@ -61,10 +61,7 @@ impl Plan {
     /// Whether there is nothing to change.
     pub(crate) fn is_empty(&self) -> bool {
         self.namespaces.iter().all(|(_, action)| *action != NamespaceAction::Create)
-            && !self
-                .objects
-                .iter()
-                .any(|(_, action)| matches!(action, ObjectAction::Create | ObjectAction::Change(_)))
+            && !self.objects.iter().any(|object| object.action.applies())
             && !self.crds.iter().any(|crd| crd.action.applies())
             && !self.releases().any(|release| release.action.syncs())
     }
@@ -76,18 +73,6 @@ pub(crate) enum NamespaceAction {
     /// It is created.
     Create,
     Exists,
-}
-
-/// What happens to an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ObjectAction {
-    /// It does not exist, or cannot be read before its CRD is installed.
-    Create,
-    /// These fields differ.
-    Change(Vec<String>),
-    UpToDate,
-    /// A Kustomization of Flux manages it.
-    ManagedByFlux(String),
 }
 
 /// Makes the plan.
@@ -126,18 +111,7 @@ pub(crate) fn plan(
         };
         namespaces.push((name.clone(), action));
     }
-    let mut objects = Vec::new();
-    let wanted_objects = desired.objects.iter().filter(|_| !plan_options.stages.has(Stage::Secrets));
-    for object in wanted_objects {
-        let action = object_action(object, objects_there);
-        if action == ObjectAction::Create && plan_options.stages.has(Stage::Namespaces) {
-            findings.extend(no_namespace(object, live));
-        }
-        if matches!(action, ObjectAction::Change(_)) && !plan_options.rotate_age_key {
-            findings.extend(removed_identity(object, objects_there));
-        }
-        objects.push((object.id.clone(), action));
-    }
+    let objects = objects::plan(desired, live, objects_there, plan_options, &mut findings);
     let wanted_crds = desired.crds.all.iter().filter(|_| !plan_options.stages.has(Stage::Crds));
     let crds: Vec<_> = match &live.crds {
         Ok(known) => wanted_crds.map(|crd| crds::plan(crd, known.get(&crd.name))).collect(),
@@ -190,17 +164,6 @@ pub(crate) fn plan(
     });
     let unlocks = unlocks.collect();
     Ok(Plan { namespaces, objects, crds, helmfiles, unlocks })
-}
-
-/// An object cannot be created if its namespace is missing and the stage `namespaces` is skipped.
-fn no_namespace(object: &Object, live: &Live) -> Option<Finding> {
-    let namespace = object.id.namespace.as_ref()?;
-    (!live.cluster.namespaces.contains_key(namespace)).then(|| {
-        Finding::error("plan", "Namespace is missing")
-            .with("namespace", namespace)
-            .with("object", object.id.words())
-            .fix("do not skip the stage `namespaces`")
-    })
 }
 
 /// Names of releases that are not in the helmfiles.
@@ -260,79 +223,24 @@ pub(crate) fn needs_rendering(
     !same && !releases::is_skipped(release, desired, live, plan_options)
 }
 
-fn object_action(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> ObjectAction {
-    let Some(live) = objects.get(&object.id) else {
-        return ObjectAction::Create;
-    };
-    if let Some(owner) = &live.flux_owner {
-        return ObjectAction::ManagedByFlux(owner.clone());
-    }
-    let by_hash = || {
-        let gone = live.ours.iter().filter(|key| !object.fingerprint.sets(key));
-        let gone = gone.map(|key| format!("data.{}", key.replace('.', "\\.")));
-        object.fingerprint.differs_from(&live.fingerprint).into_iter().chain(gone).collect()
-    };
-    let mut differs: Vec<_> = live.would_change.clone().unwrap_or_else(by_hash);
-    if live.last_applied {
-        differs.push("the last-applied annotation".to_owned());
-    }
-    if differs.is_empty() { ObjectAction::UpToDate } else { ObjectAction::Change(differs) }
-}
-
-/// Refuses to remove an age identity: what only it can decrypt would be lost.
-fn removed_identity(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> Option<Finding> {
-    let live = objects.get(&object.id)?;
-    let lost = live.identities.iter().filter(|identity| !object.identities.contains(identity)).count();
-    (lost > 0).then(|| {
-        Finding::error("plan", "This would remove an age identity from the cluster")
-            .with("secret", object.id.path())
-            .with("file", object.source.display())
-            .with("identities", lost)
-            .fix("add the old identity to the file, or replace it with --rotate-age-key")
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use secrecy::SecretString;
+    use std::collections::BTreeMap;
 
     use super::NamespaceAction as Namespace;
-    use super::ObjectAction::{Change, Create, ManagedByFlux, UpToDate};
     use super::*;
-    use crate::base::fingerprint::HashKey;
-    use crate::base::redact::Redactor;
+    use crate::desired::Helmfile;
     use crate::desired::releases::parse;
-    use crate::desired::{Helmfile, objects};
     use crate::observed::claims::Claims;
     use crate::observed::run_state::Operation;
     use crate::process::identity::ProcessState;
 
-    fn secret(key: &HashKey, name: &str, value: &str) -> Object {
-        let text = format!(
-            "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: flux-system}}\nstringData: {{age.agekey: {value}}}\n"
-        );
-        objects::parse(Path::new("f"), &SecretString::from(text), key, &Redactor::default())
-            .ok()
-            .unwrap()
-            .remove(0)
-    }
-
-    fn live(object: &Object) -> LiveObject {
-        LiveObject {
-            fingerprint: object.fingerprint.clone(),
-            identities: object.identities.clone(),
-            ..LiveObject::default()
-        }
-    }
-
-    fn observed(namespaces: &[(&str, &str)], objects: Vec<(ObjectId, LiveObject)>) -> Live {
+    fn observed(namespaces: &[(&str, &str)]) -> Live {
         let namespaces =
             namespaces.iter().map(|(name, phase)| ((*name).to_owned(), (*phase).to_owned())).collect();
         let mut live = Live::default();
         live.cluster.namespaces = namespaces;
-        live.objects = Ok(objects.into_iter().collect());
+        live.objects = Ok(BTreeMap::new());
         live.releases = Ok(Vec::new());
         live.claims = Ok(Claims::default());
         live
@@ -342,62 +250,20 @@ mod tests {
         plan(desired, Some(live), plan_options, SystemTime::UNIX_EPOCH)
     }
 
-    fn desired(objects: Vec<Object>) -> Desired {
-        Desired { namespaces: vec!["a".to_owned(), "b".to_owned()], objects, ..Desired::default() }
+    fn desired() -> Desired {
+        Desired { namespaces: vec!["a".to_owned(), "b".to_owned()], ..Desired::default() }
     }
 
     #[test]
-    fn only_differences_are_applied() {
-        let key = HashKey::default();
-        let names = ["new", "same", "other", "annotated", "flux", "less"];
-        let make = || names.map(|name| secret(&key, name, "AGE-1"));
-        let [_, same, other, annotated, flux, less] = make();
-        let ours = ["age.agekey", "old.key"].map(ToOwned::to_owned).to_vec();
-        let changed = secret(&key, "other", "AGE-2");
-        let existing = vec![
-            (same.id.clone(), live(&same)),
-            (other.id.clone(), live(&changed)),
-            (annotated.id.clone(), LiveObject { last_applied: true, ..live(&annotated) }),
-            (flux.id.clone(), LiveObject { flux_owner: Some("x/y".to_owned()), ..live(&changed) }),
-            (less.id.clone(), LiveObject { ours, ..live(&less) }),
-        ];
-        let plan = planned(
-            &desired(make().into()),
-            &observed(&[("b", "Active")], existing),
-            &PlanOptions::default(),
-        )
-        .unwrap();
-        assert_eq!(
-            plan.namespaces,
-            [("a".to_owned(), Namespace::Create), ("b".to_owned(), Namespace::Exists)]
-        );
-        let actions: Vec<_> = plan.objects.into_iter().map(|(_, action)| action).collect();
-        let changed = Change(vec!["data.age\\.agekey".to_owned()]);
-        let annotated = Change(vec!["the last-applied annotation".to_owned()]);
-        let less = Change(vec!["data.old\\.key".to_owned()]);
-        assert_eq!(actions, [Create, UpToDate, changed, annotated, ManagedByFlux("x/y".to_owned()), less]);
-    }
-
-    #[test]
-    fn an_identity_is_removed_only_on_request() {
-        let key = HashKey::default();
-        let old = secret(&key, "sops-age", "AGE-1");
-        let existing = || observed(&[], vec![(old.id.clone(), live(&old))]);
-        let wanted = || desired(vec![secret(&key, "sops-age", "AGE-2")]);
-        let rotate = PlanOptions { rotate_age_key: true, ..PlanOptions::default() };
-        let findings = planned(&wanted(), &existing(), &PlanOptions::default()).unwrap_err();
-        assert_eq!(findings[0].summary, "This would remove an age identity from the cluster");
-        assert!(planned(&wanted(), &existing(), &rotate).is_ok());
-        let both = desired(vec![secret(&key, "sops-age", "\"AGE-2\\nAGE-1\\n\"")]);
-        assert!(
-            planned(&both, &existing(), &PlanOptions::default()).is_ok(),
-            "one that is added takes nothing away"
-        );
+    fn only_missing_namespaces_are_created() {
+        let plan = planned(&desired(), &observed(&[("b", "Active")]), &PlanOptions::default()).unwrap();
+        let expected = [("a".to_owned(), Namespace::Create), ("b".to_owned(), Namespace::Exists)];
+        assert_eq!(plan.namespaces, expected);
     }
 
     #[test]
     fn without_the_observed_state_nothing_is_changed() {
-        let read = || observed(&[], Vec::new());
+        let read = || observed(&[]);
         let no = || "no".to_owned();
         let cases = [
             Live { claims: Err(no()), ..read() },
@@ -406,17 +272,17 @@ mod tests {
         ];
         for live in &cases {
             assert_eq!(
-                planned(&desired(Vec::new()), live, &PlanOptions::default()).unwrap_err()[0].summary,
+                planned(&desired(), live, &PlanOptions::default()).unwrap_err()[0].summary,
                 "Cluster cannot be read"
             );
         }
-        assert!(plan(&desired(Vec::new()), None, &PlanOptions::default(), SystemTime::now()).is_err());
-        assert!(planned(&desired(Vec::new()), &read(), &PlanOptions::default()).is_ok());
+        assert!(plan(&desired(), None, &PlanOptions::default(), SystemTime::now()).is_err());
+        assert!(planned(&desired(), &read(), &PlanOptions::default()).is_ok());
     }
 
     #[test]
     fn all_refusals_are_reported_at_once() {
-        let mut existing = observed(&[("a", "Terminating")], Vec::new());
+        let mut existing = observed(&[("a", "Terminating")]);
         existing.releases =
             Ok(vec![Stored { namespace: "x".to_owned(), name: "old".to_owned(), ..Stored::default() }]);
         let releases =
@@ -424,7 +290,7 @@ mod tests {
                 .unwrap()
                 .releases;
         let helmfile = Helmfile { kind: Kind::Apps, path: "x".into(), releases, needs_identities: false };
-        let desired = Desired { helmfiles: vec![helmfile], ..desired(Vec::new()) };
+        let desired = Desired { helmfiles: vec![helmfile], ..desired() };
         let messages: Vec<_> = planned(&desired, &existing, &PlanOptions::default())
             .unwrap_err()
             .into_iter()
@@ -450,7 +316,7 @@ mod tests {
     #[test]
     fn a_selected_release_includes_missing_needs() {
         let synced = |installed: &[&str], name: &str| {
-            let mut live = observed(&[], Vec::new());
+            let mut live = observed(&[]);
             live.releases = Ok(installed.iter().map(|name| stored(name, "deployed")).collect());
             live.records = Ok(BTreeMap::new());
             let plan_options = PlanOptions { releases: vec![name.to_owned()], ..PlanOptions::default() };
@@ -463,14 +329,14 @@ mod tests {
         assert_eq!(synced(&["b"], "c"), ["n/c"], "what that needs was there when it was installed");
         assert_eq!(synced(&[], "a"), ["n/a"]);
         let plan_options = PlanOptions { downgrade: vec!["z".to_owned()], ..PlanOptions::default() };
-        let unknown = planned(&chain(), &observed(&[], Vec::new()), &plan_options).unwrap_err();
+        let unknown = planned(&chain(), &observed(&[]), &plan_options).unwrap_err();
         assert_eq!(unknown[0].summary, "Release is not in the helmfiles");
         assert_eq!(unknown[0].details[2].1, "n/a n/b n/c");
     }
 
     #[test]
     fn a_release_left_pending_is_recovered() {
-        let mut live = observed(&[], Vec::new());
+        let mut live = observed(&[]);
         live.releases = Ok(vec![stored("a", "pending-install"), stored("b", "pending-install")]);
         live.records = Ok(BTreeMap::new());
         let operation = Operation { run: "host/x".to_owned(), ..Operation::default() };
@@ -485,7 +351,7 @@ mod tests {
     fn a_release_is_uninstalled_only_on_request() {
         let mut desired = chain();
         desired.helmfiles[0].releases[0].installed = false;
-        let mut live = observed(&[], Vec::new());
+        let mut live = observed(&[]);
         live.releases = Ok(vec![stored("a", "deployed")]);
         live.records = Ok(BTreeMap::new());
         let plan_options = PlanOptions { uninstall: vec!["a".to_owned()], ..PlanOptions::default() };

@@ -1,8 +1,11 @@
 //! The only module that starts, watches and stops processes.
 //!
-//! A tool runs in its own process group, with stdin null or a pipe. To stop it, the group gets one INT and, after a grace
-//! period, KILL; if k3s-boot itself is killed, the kernel sends the tool INT (see [`parent_death`]).
+//! A tool runs in its own process group, with stdin null or a pipe; a program that may ask on the terminal keeps the group
+//! and the stdin of k3s-boot. To stop it, the group gets one INT and, after a grace period, KILL; if k3s-boot itself is killed,
+//! the kernel sends the tool INT (see [`parent_death`]).
 
+mod descendants;
+mod group;
 pub(crate) mod identity;
 mod invocation;
 mod lines;
@@ -17,18 +20,18 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use secrecy::ExposeSecret as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
+use self::group::Group;
 pub(crate) use self::invocation::{Invocation, PublicPart};
 pub(crate) use self::service::Service;
 use self::signals::Stop;
 use self::watch::Watch;
 use crate::base::error::ProcessError;
+use crate::base::prompt;
 use crate::process::transcript::Transcript;
 
 /// The stream that a line came from.
@@ -85,9 +88,20 @@ impl Runner {
         &self.stop
     }
 
+    /// The PATH of the tools.
+    pub(crate) fn search_path(&self) -> Option<&OsStr> {
+        self.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str())
+    }
+
     /// The transcript of the tools.
     pub(crate) fn transcript(&self) -> &Transcript {
         &self.transcript
+    }
+
+    /// Shows the prompt of a program that waits for an answer.
+    fn prompt(&self, text: &str) {
+        let text = self.transcript.redacted(text);
+        prompt::write(&text);
     }
 
     /// Runs a tool until it exits.
@@ -139,7 +153,7 @@ impl Runner {
         }
         self.transcript.started(invocation);
         let child = self.spawn(invocation).map_err(|source| ProcessError::Spawn { tool, source })?;
-        let group = Group::of(&child);
+        let group = Group::of(&child, invocation.can_ask);
         Ok((child, group))
     }
 
@@ -150,11 +164,20 @@ impl Runner {
             .args(args)
             .env_clear()
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .stdin(if invocation.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdin(match (&invocation.stdin, invocation.can_ask) {
+                (Some(_), _) => Stdio::piped(),
+                (None, true) => Stdio::inherit(),
+                (None, false) => Stdio::null(),
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
             .kill_on_drop(true);
+        if !invocation.can_ask {
+            command.process_group(0);
+        }
+        if let Some(folder) = &invocation.folder {
+            command.current_dir(folder);
+        }
         for (name, value) in &invocation.env {
             match value {
                 Some(value) => command.env(name, value),
@@ -162,57 +185,6 @@ impl Runner {
             };
         }
         command.spawn()
-    }
-}
-
-/// The process group of a running tool; killed when it is dropped while armed.
-struct Group {
-    leader: Option<Pid>,
-    armed: std::cell::Cell<bool>,
-}
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        let leader = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
-        Self { leader, armed: std::cell::Cell::new(true) }
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(leader) = self.leader {
-            match killpg(leader, signal) {
-                // All its processes have exited.
-                Ok(()) | Err(Errno::ESRCH) => {}
-                Err(error) => tracing::debug!(signal = %signal, error = %error, "Signal not delivered"),
-            }
-        }
-    }
-
-    /// Whether any of its processes is still running.
-    fn is_there(&self) -> bool {
-        self.leader.is_some_and(|leader| killpg(leader, None).is_ok())
-    }
-
-    /// Kills it and waits until its leader has exited.
-    fn end(&self) {
-        self.signal(Signal::SIGKILL);
-        #[cfg(target_os = "linux")]
-        if let Some(leader) = self.leader {
-            use nix::sys::wait::{Id, WaitPidFlag, waitid};
-            // The exit status is left for the task that waits for the child.
-            _ = waitid(Id::Pid(leader), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
-        }
-    }
-
-    fn disarm(&self) {
-        self.armed.set(false);
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if self.armed.get() {
-            self.signal(Signal::SIGKILL);
-        }
     }
 }
 

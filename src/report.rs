@@ -152,6 +152,8 @@ words! {
         Namespaces = "namespaces",
         /// Apply the age key and the other secrets.
         Secrets = "secrets",
+        /// Apply the manifests that `k3s-boot.yaml` names.
+        Manifests = "manifests",
         /// Sync the helmfile for custom resource definitions.
         Crds = "crds",
         /// Sync the helmfile for everything else.
@@ -167,6 +169,7 @@ impl From<Stage> for StageName {
             Stage::Nodes => Self::Nodes,
             Stage::Namespaces => Self::Namespaces,
             Stage::Secrets => Self::Secrets,
+            Stage::Manifests => Self::Manifests,
             Stage::Crds => Self::Crds,
             Stage::Apps => Self::Apps,
             Stage::Verify => Self::Verify,

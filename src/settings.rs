@@ -18,6 +18,8 @@ use crate::base::github::CommandEscape;
 use crate::base::logger::{Level, LogFormat, LogSettings};
 use crate::check::options::CheckOptions;
 pub(crate) use crate::check::options::NodesFrom;
+use crate::desired::commands::SecretsCommand;
+use crate::desired::object_source::ManifestSource;
 use crate::desired::repository::HelmfilePaths;
 use crate::plan::options::PlanOptions;
 use crate::settings::cli::{Apps, Check, Checks, Color, Diff, Global, OutputFormat, Recover};
@@ -78,6 +80,10 @@ pub(crate) struct Settings {
     pub namespaces: Option<Vec<String>>,
     /// The encrypted files to apply instead of those found.
     pub secret_files: Option<Vec<PathBuf>>,
+    /// The commands whose output is manifests with secrets.
+    pub secret_commands: Vec<SecretsCommand>,
+    /// The manifests to apply before the CRDs.
+    pub manifests: Vec<ManifestSource>,
     /// The helmfiles instead of those found.
     pub helmfiles: HelmfilePaths,
     /// The timeout for the whole run.
@@ -199,6 +205,8 @@ impl Settings {
             nodes_from,
             namespaces: namespaces(&config),
             secret_files: config.secrets.files.as_ref().map(|files| dedup(files.iter().map(below))),
+            secret_commands: config.secrets.commands(&root),
+            manifests: config.manifests(&root),
             helmfiles: HelmfilePaths {
                 crds: config.helmfiles.crds.as_ref().map(below),
                 apps: config.helmfiles.apps.as_ref().map(below),

@@ -3,6 +3,7 @@
 pub(crate) mod api;
 pub(crate) mod charts;
 pub(crate) mod child_env;
+pub(crate) mod download;
 pub(crate) mod git;
 pub(crate) mod helm;
 pub(crate) mod helmfile;

@@ -1,7 +1,7 @@
-//! The only module that reads files of the user: it rejects pipes and devices, and limits the size.
+//! The only module that reads files of the user: it rejects pipes and devices, and limits the size. Writes those of k3s-boot.
 
 use std::fs::{File, FileType, OpenOptions};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -124,6 +124,20 @@ pub(crate) fn read_folder(folder: &Path) -> impl Iterator<Item = Entry> + use<> 
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let found = entries.filter_map(|entry| Some(Entry { path: entry.path(), kind: entry.file_type().ok()? }));
     found.take(MAX_ENTRIES)
+}
+
+/// Writes a file completely or not at all, and creates its folder.
+///
+/// # Errors
+///
+/// The folder or the file cannot be written.
+pub(crate) fn write_whole(file: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(file);
+    std::fs::create_dir_all(folder)?;
+    let mut new = tempfile::NamedTempFile::new_in(folder)?;
+    new.write_all(content)?;
+    new.persist(file)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub enum Stage {
     Namespaces,
     /// Apply the age key and the other secrets
     Secrets,
+    /// Apply the manifests that `k3s-boot.yaml` names
+    Manifests,
     /// Sync the helmfile for custom resource definitions
     Crds,
     /// Sync the helmfile for everything else
@@ -26,8 +28,8 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 6] =
-        [Self::Nodes, Self::Namespaces, Self::Secrets, Self::Crds, Self::Apps, Self::Verify];
+    pub const ALL: [Self; 7] =
+        [Self::Nodes, Self::Namespaces, Self::Secrets, Self::Manifests, Self::Crds, Self::Apps, Self::Verify];
 
     /// The name on the command line and in reports.
     #[must_use]
@@ -36,6 +38,7 @@ impl Stage {
             Self::Nodes => "nodes",
             Self::Namespaces => "namespaces",
             Self::Secrets => "secrets",
+            Self::Manifests => "manifests",
             Self::Crds => "crds",
             Self::Apps => "apps",
             Self::Verify => "verify",

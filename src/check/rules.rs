@@ -51,6 +51,7 @@ rules![
     cert_manager_crds,
     flux_sync,
     flux_decryption,
+    reported::MANIFESTS,
     reported::NAMESPACES,
     reported::OLD_SCRIPT,
     // Secrets
@@ -59,6 +60,7 @@ rules![
     age_key_git,
     age_key_flux,
     reported::SOPS,
+    reported::SECRETS_COMMANDS,
     sops_plain,
     sops_recipients,
     sops_rules,

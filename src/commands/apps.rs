@@ -22,11 +22,12 @@ use crate::check::cluster_identity;
 use crate::desired::Kind;
 use crate::desired::objects::ObjectId;
 use crate::desired::source::SyncSource;
-use crate::gather::{self, Context, Files, Gathered};
+use crate::gather::{self, CommandOutputs, Context, Files, Gathered};
 use crate::observed::Live;
 use crate::observed::workloads::pending;
+use crate::plan::Plan;
+use crate::plan::objects::{ObjectAction, ObjectPlan};
 use crate::plan::releases::ReleaseAction;
-use crate::plan::{ObjectAction, Plan};
 use crate::report::github::Actions;
 use crate::report::{
     ClusterReport, CrdReport, FluxReport, ProblemReport, ReleaseReport, Report, RunResult, StageName,
@@ -37,7 +38,7 @@ use crate::run::lock::Lock;
 use crate::run::releases::log_action;
 use crate::run::sync::Sync;
 use crate::run::verify;
-use crate::run::{crds, dns, namespaces, nodes, note, secrets, unlock, webhooks};
+use crate::run::{crds, dns, namespaces, nodes, note, objects, unlock, webhooks};
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 
@@ -198,7 +199,8 @@ async fn run_bootstrap(session: &Session<'_>, run: &mut Run) -> Result<Option<Ta
     }
     let scratch = Scratch::new(&settings.temp)?;
     let tools = session.toolbox(&files, &scratch)?;
-    let context = Context { settings, tools: &tools, scratch: &scratch, redactor };
+    let context =
+        Context { settings, tools: &tools, scratch: &scratch, redactor, outputs: &CommandOutputs::default() };
     let bootstrap = Bootstrap { context };
     match Box::pin(bootstrap.all(files, run)).await {
         Err(error) => Err(webhooks::with_configuration(&tools, error).await),
@@ -252,7 +254,7 @@ impl Bootstrap<'_> {
         plan.releases().filter(|release| release.action != ReleaseAction::UpToDate).for_each(log_action);
         tracing::info!(
             namespaces = %plan.namespaces.len(),
-            secrets = %plan.objects.len(),
+            secrets = %plan.objects.iter().filter(|object| object.stage == Stage::Secrets).count(),
             releases = %plan.releases().count(),
             "Nothing to change"
         );
@@ -320,9 +322,12 @@ impl Bootstrap<'_> {
             let work = namespaces::run(self.context.tools, &plan.namespaces);
             run.stage(StageName::Namespaces, work).await?;
         }
-        if !skipped.has(Stage::Secrets) {
-            let work = secrets::run(self.context.tools, &desired.objects, &plan.objects);
-            run.stage(StageName::Secrets, work).await?;
+        for stage in [Stage::Secrets, Stage::Manifests] {
+            let is_used = stage == Stage::Secrets || plan.objects.iter().any(|object| object.stage == stage);
+            if is_used && !skipped.has(stage) {
+                let work = objects::run(self.context.tools, stage, &desired.objects, &plan.objects);
+                run.stage(stage.into(), work).await?;
+            }
         }
         let (tools, settings) = (self.context.tools, self.context.settings);
         let sync = Sync { tools, settings, desired, lock, charts: charts.path() };
@@ -385,9 +390,8 @@ impl Bootstrap<'_> {
 /// Whether the run replaces the age key.
 fn key_changed(plan: &Plan) -> bool {
     let sops_age = ObjectId::sops_age();
-    let changes = |(id, action): &(ObjectId, ObjectAction)| {
-        *id == sops_age && matches!(action, ObjectAction::Change(_))
-    };
+    let changes =
+        |object: &ObjectPlan| object.id == sops_age && matches!(object.action, ObjectAction::Change(_));
     plan.objects.iter().any(changes)
 }
 

@@ -1,6 +1,6 @@
 //! A question on the terminal.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::base::error::Error;
 use crate::base::progress;
+use crate::base::prompt;
 use crate::process::signals::Stop;
 
 /// The interval at which input is polled. A thread that blocks in a read could not be interrupted.
@@ -23,12 +24,7 @@ const MAX_ANSWER: usize = 4096;
 /// k3s-boot was interrupted.
 pub(super) async fn confirm(question: &str, stop: &Stop) -> Result<bool, Error> {
     let _hidden = progress::hide();
-    {
-        let mut stderr = std::io::stderr().lock();
-        // In one write, so that typed characters do not appear in the middle.
-        _ = stderr.write_all(format!("{question} Type `yes` to continue: ").as_bytes());
-        _ = stderr.flush();
-    }
+    prompt::write(&format!("{question} Type `yes` to continue: "));
     let mut answer = Vec::new();
     while answer.len() < MAX_ANSWER && !answer.contains(&b'\n') {
         let stdin = std::io::stdin();

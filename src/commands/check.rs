@@ -8,7 +8,7 @@ use crate::base::finding::{Finding, Severity};
 use crate::base::logger::{self, Level};
 use crate::base::scratch::Scratch;
 use crate::check::{self, Outcome};
-use crate::gather::{self, Context, Purpose};
+use crate::gather::{self, CommandOutputs, Context, Purpose};
 use crate::report;
 use crate::report::checks::{CheckCounts, CheckReport, ChecksReport, ChecksResult, text};
 use crate::report::{ClusterReport, SchemaVersion, rounded};
@@ -83,7 +83,8 @@ async fn gather_outcomes(session: &Session<'_>) -> Result<(Vec<Outcome>, Option<
     let files = gather::files(settings, redactor);
     let scratch = Scratch::new(&settings.temp)?;
     let tools = session.toolbox(&files, &scratch)?;
-    let context = Context { settings, tools: &tools, scratch: &scratch, redactor };
+    let context =
+        Context { settings, tools: &tools, scratch: &scratch, redactor, outputs: &CommandOutputs::default() };
     let picture = Box::pin(gather::gather(context, files, Purpose::Check, &mut ())).await?;
     let cluster = picture.observed.live.as_ref().map(|live| ClusterReport::new(&tools.target, live));
     Ok((check::run(&picture.facts(), |_| true), cluster))

@@ -15,7 +15,7 @@ use crate::desired::manifests::Manifests;
 use crate::desired::manifests::diff::{ObjectChange, ObjectDiff, as_helm_applies, fields};
 use crate::desired::objects::ObjectId;
 use crate::desired::releases::Release;
-use crate::gather::{self, Context, Gathered, Purpose};
+use crate::gather::{self, CommandOutputs, Context, Gathered, Purpose};
 use crate::observed::Live;
 use crate::observed::kinds::Kinds;
 use crate::observed::standing::{HELM_MANAGER, ReleaseRef};
@@ -68,7 +68,8 @@ async fn make(session: &Session<'_>, manifests: bool) -> Result<DiffReport, Erro
     }
     let scratch = Scratch::new(&settings.temp)?;
     let tools = session.toolbox(&files, &scratch)?;
-    let context = Context { settings, tools: &tools, scratch: &scratch, redactor };
+    let context =
+        Context { settings, tools: &tools, scratch: &scratch, redactor, outputs: &CommandOutputs::default() };
     let purpose = if manifests { Purpose::Everything } else { Purpose::Plan };
     let mut picture = Box::pin(gather::gather(context, files, purpose, &mut RightCluster)).await?;
     let unchanged = take_unchanged(settings, &mut picture);

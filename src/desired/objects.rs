@@ -1,6 +1,6 @@
 //! Objects that k3s-boot applies itself: the age key, and the objects of the repository's encrypted files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +13,7 @@ use crate::base::fingerprint::{Fingerprint, HashKey, normalized};
 use crate::base::redact::Redactor;
 use crate::base::yaml::{self, PRINTED};
 use crate::desired::age::Selection;
+use crate::desired::object_source::ObjectSource;
 
 /// The key of the age key in its Secret; kustomize-controller reads every key that ends in `.agekey`.
 pub(crate) const AGE_KEY: &str = "age.agekey";
@@ -94,6 +95,24 @@ impl ObjectId {
         self.api_version == "v1" && (self.kind == "Secret" || self.kind == "ConfigMap")
     }
 
+    /// Whether it is the namespace of this name.
+    pub(crate) fn is_namespace(&self, name: &str) -> bool {
+        self.api_version == "v1" && self.kind == "Namespace" && self.name == name
+    }
+
+    /// Whether the API server accepts the name: that of a role may be any part of a path (`apimachinery/pkg/api/validation/path`).
+    fn has_valid_name(&self) -> bool {
+        if self.group() == "rbac.authorization.k8s.io" {
+            return !matches!(self.name.as_str(), "" | "." | "..") && !self.name.contains(['/', '%']);
+        }
+        is_subdomain(&self.name)
+    }
+
+    /// Whether it is a custom resource definition.
+    pub(crate) fn is_crd(&self) -> bool {
+        self.group() == "apiextensions.k8s.io" && self.kind == "CustomResourceDefinition"
+    }
+
     /// Whether every fresh k3s cluster has its API group.
     pub(crate) fn is_built_in(&self) -> bool {
         BUILT_IN.contains(&self.group())
@@ -126,15 +145,14 @@ pub(crate) struct Object {
     pub fingerprint: Fingerprint,
     /// Hashes of its age identities, if it is the Secret with the age key.
     pub identities: Vec<u64>,
-    /// The source file.
-    pub source: PathBuf,
+    pub source: ObjectSource,
 }
 
 impl Object {
-    fn new(mut manifest: Value, source: &Path, key: &HashKey, redactor: &Redactor) -> Option<Self> {
+    fn new(mut manifest: Value, source: &ObjectSource, key: &HashKey, redactor: &Redactor) -> Option<Self> {
         let mut id = ObjectId::of(&manifest)?;
         if id.is_core() {
-            set_namespace(&mut id, &mut manifest);
+            set_namespace(&mut id, &mut manifest, source);
         }
         if id.kind == "Secret" {
             let texts = secret_texts(&manifest);
@@ -146,15 +164,15 @@ impl Object {
             fingerprint: key.fingerprint(&manifest),
             identities: if id == ObjectId::sops_age() { identities(&manifest, key) } else { Vec::new() },
             manifest: SecretString::from(manifest.to_string()),
-            source: source.to_owned(),
+            source: source.clone(),
             id,
         })
     }
 
-    /// Sets the namespace of Flux on an object of a namespaced kind that has none.
+    /// Sets the namespace of an object of a namespaced kind that has none.
     pub(crate) fn place_in_namespace(&mut self) {
         if let Ok(mut manifest) = serde_json::from_str(self.manifest.expose_secret()) {
-            set_namespace(&mut self.id, &mut manifest);
+            set_namespace(&mut self.id, &mut manifest, &self.source);
             self.manifest = SecretString::from(manifest.to_string());
         }
     }
@@ -169,14 +187,14 @@ impl Object {
         let mut manifest = ObjectId::sops_age().manifest();
         manifest["type"] = "Opaque".into();
         manifest["data"] = json!({AGE_KEY: STANDARD.encode(selection.text.expose_secret())});
-        Self::new(manifest, source, key, redactor)
+        Self::new(manifest, &ObjectSource::Encrypted(source.to_owned()), key, redactor)
     }
 }
 
-fn set_namespace(id: &mut ObjectId, manifest: &mut Value) {
+fn set_namespace(id: &mut ObjectId, manifest: &mut Value, source: &ObjectSource) {
     if id.namespace.is_none() {
-        id.namespace = Some(FLUX_NAMESPACE.to_owned());
-        manifest["metadata"]["namespace"] = FLUX_NAMESPACE.into();
+        id.namespace = Some(source.namespace().to_owned());
+        manifest["metadata"]["namespace"] = source.namespace().into();
     }
 }
 
@@ -229,22 +247,18 @@ pub(crate) fn check_encrypted(path: &Path, text: &str, encrypt: &str) -> Result<
     if documents == 0 { Err(problem("Encrypted file is empty")) } else { Ok(()) }
 }
 
-/// Reads the objects of a decrypted file.
+/// Reads the objects of a decrypted file, or of the output of a command.
 ///
 /// # Errors
 ///
 /// A document is not an object. The error never contains the content.
 pub(crate) fn parse(
-    path: &Path,
+    source: &ObjectSource,
     text: &SecretString,
     key: &HashKey,
     redactor: &Redactor,
 ) -> Result<Vec<Object>, Finding> {
-    let problem = |reason: String| {
-        Finding::error("sops", "Encrypted file contains no Kubernetes object")
-            .with("file", path.display())
-            .with("reason", reason)
-    };
+    let problem = |reason: String| source.problem("contains no Kubernetes object").with("reason", reason);
     let mut objects = Vec::new();
     for (index, document) in yaml::documents::<Value>(text.expose_secret(), PRINTED).enumerate() {
         let document = document.map_err(|error| {
@@ -261,23 +275,26 @@ pub(crate) fn parse(
             None => vec![document],
         };
         for item in items {
+            if item.get("sops").is_some() {
+                return Err(source
+                    .problem("is encrypted")
+                    .fix("name the file in `secrets.files` of k3s-boot.yaml, which decrypts it"));
+            }
             if let Some(what) = invalid_field(&item) {
                 return Err(problem(format!("document {} {what}", index + 1)));
             }
-            let object = Object::new(item, path, key, redactor).ok_or_else(|| {
+            let object = Object::new(item, source, key, redactor).ok_or_else(|| {
                 problem(format!("document {} has no `apiVersion`, `kind` or `metadata.name`", index + 1))
             })?;
-            if !is_subdomain(&object.id.name) {
+            if !object.id.has_valid_name() {
                 return Err(problem(format!("document {} has an invalid `metadata.name`", index + 1)));
             }
-            if !object.id.is_built_in() {
-                return Err(Finding::error(
-                    "sops",
-                    "Encrypted file contains an object whose CRD may be missing",
-                )
-                .with("file", path.display())
-                .with("kind", format!("{} {}", object.id.api_version, object.id.kind))
-                .fix("move it out of bootstrap/ and let Flux apply it: its CRD is not installed yet when secrets are applied"));
+            let is_manifest = matches!(source, ObjectSource::Manifest(_));
+            if !is_manifest && !object.id.is_built_in() {
+                return Err(source
+                    .problem("contains an object whose CRD may be missing")
+                    .with("kind", format!("{} {}", object.id.api_version, object.id.kind))
+                    .fix("remove it and let Flux apply it: its CRD is not installed yet when secrets are applied"));
             }
             objects.push(object);
         }
@@ -329,10 +346,10 @@ pub(crate) fn merge(objects: impl IntoIterator<Item = Object>) -> Result<Vec<Obj
         match merged.iter_mut().find(|known| known.id == object.id) {
             None => merged.push(object),
             Some(known) if known.fingerprint.data_differs(&object.fingerprint) => findings.push(
-                Finding::error("sops", "Two files define the same object differently")
+                Finding::error(object.source.rule(), "Two sources define the same object differently")
                     .with("object", format!("{} {}", object.id.kind, object.id.path()))
-                    .with("file", known.source.display())
-                    .with("other_file", object.source.display())
+                    .with(known.source.key(), &known.source)
+                    .with("other", &object.source)
                     .fix("keep the right one and remove the other"),
             ),
             // The object of the file may have additional labels.
@@ -347,8 +364,12 @@ mod tests {
     use super::*;
     use crate::desired::age;
 
+    fn source(file: &str) -> ObjectSource {
+        ObjectSource::Encrypted(file.into())
+    }
+
     fn parsed(text: &str) -> Result<Vec<Object>, Finding> {
-        parse(Path::new("x.sops.yaml"), &SecretString::from(text), &HashKey::default(), &Redactor::default())
+        parse(&source("x.sops.yaml"), &SecretString::from(text), &HashKey::default(), &Redactor::default())
     }
 
     #[test]
@@ -357,7 +378,7 @@ mod tests {
             apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: b, namespace: media}}\n";
         let redactor = Redactor::default();
         let objects =
-            parse(Path::new("x"), &SecretString::from(text), &HashKey::default(), &redactor).ok().unwrap();
+            parse(&source("x"), &SecretString::from(text), &HashKey::default(), &redactor).ok().unwrap();
         let paths: Vec<_> = objects.iter().map(|object| object.id.path()).collect();
         assert_eq!(paths, ["flux-system/a", "media/b"], "the default is the namespace of Flux");
         assert_eq!(redactor.apply("say CANARY-SECRET"), "say [redacted]");
@@ -434,13 +455,13 @@ mod tests {
                 "apiVersion: v1\nkind: Secret\nmetadata: {{name: sops-age, namespace: flux-system, labels: {{a: b}}}}\n\
                  stringData:\n  age.agekey: {value}\n"
             );
-            parse(Path::new("y"), &SecretString::from(text), &key, &redactor).ok().unwrap().remove(0)
+            parse(&source("y"), &SecretString::from(text), &key, &redactor).ok().unwrap().remove(0)
         };
         let merged = merge([ours(), theirs("\"AGE-PLUGIN-X-1ABCDEF\\n\"")]).ok().unwrap();
         assert_eq!(merged.len(), 1);
         assert_eq!(merged[0].identities, [key.hash("AGE-PLUGIN-X-1ABCDEF")]);
         let findings = merge([ours(), theirs("AGE-PLUGIN-X-1OTHER")]).err().unwrap();
-        assert_eq!(findings[0].summary, "Two files define the same object differently");
+        assert_eq!(findings[0].summary, "Two sources define the same object differently");
     }
 
     proptest::proptest! {
@@ -451,7 +472,7 @@ mod tests {
             r#"{"items":[{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b"},"data":{"a":"QQ=="},"stringData":{"x":"y"},"type":"Opaque"}]}"#)) {
             for text in [text, near, odd.to_string()] {
                 _ = check_encrypted(Path::new("a"), &text, "");
-                _ = super::parse(Path::new("a"), &text.into(), &HashKey::default(), &Redactor::default());
+                _ = super::parse(&source("a"), &text.into(), &HashKey::default(), &Redactor::default());
             }
         }
 
@@ -460,7 +481,7 @@ mod tests {
         fn no_bytes_of_a_secret_make_it_panic(bytes: Vec<u8>, key in "[a-z.]{0,9}|age.agekey") {
             let data = serde_json::json!({key: STANDARD.encode(&bytes)});
             let secret = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "namespace": "b"}, "data": data});
-            _ = super::parse(Path::new("a"), &secret.to_string().into(), &HashKey::default(), &Redactor::default());
+            _ = super::parse(&source("a"), &secret.to_string().into(), &HashKey::default(), &Redactor::default());
         }
     }
 }

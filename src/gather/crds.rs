@@ -4,7 +4,6 @@
 //! decide what they are.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use futures_util::future::join_all;
@@ -15,6 +14,7 @@ use super::builds::Place;
 use super::renders::has_stand_in;
 use crate::base::error::Error;
 use crate::base::fact::{Fact, known};
+use crate::base::files;
 use crate::base::finding::Finding;
 use crate::desired::Helmfile;
 use crate::desired::chart::Chart;
@@ -102,7 +102,7 @@ async fn definitions(
     };
     if let (Ok(found), Some(file)) = (&found, &cached) {
         // Without the cache, the next run renders again.
-        _ = store(file, found);
+        _ = serde_json::to_vec(found).map(|content| files::write_whole(file, &content));
     }
     Ok(found)
 }
@@ -125,16 +125,6 @@ fn load(file: &Path) -> Option<Vec<Crd>> {
     serde_json::from_slice(&std::fs::read(file).ok()?).ok()
 }
 
-/// Stores definitions, completely or not at all.
-fn store(file: &Path, crds: &[Crd]) -> std::io::Result<()> {
-    let folder = file.parent().unwrap_or(file);
-    std::fs::create_dir_all(folder)?;
-    let mut new = tempfile::NamedTempFile::new_in(folder)?;
-    new.write_all(&serde_json::to_vec(crds)?)?;
-    new.persist(file)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,7 +138,7 @@ mod tests {
             "kind: CustomResourceDefinition\napiVersion: apiextensions.k8s.io/v1\nmetadata: {name: a}\n",
         );
         let crds = crds.unwrap();
-        store(&file, &crds).unwrap();
+        files::write_whole(&file, &serde_json::to_vec(&crds).unwrap()).unwrap();
         assert_eq!(load(&file).unwrap(), crds);
         std::fs::write(&file, "[{").unwrap();
         assert!(load(&file).is_none());

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::commands;
 use crate::base::files;
 use crate::base::files::{Entry, LARGEST};
 use crate::base::finding::{Finding, Findings};
@@ -61,6 +62,7 @@ pub(crate) fn files(settings: &Settings, redactor: &Redactor) -> Files {
     let target = target(settings, &mut findings);
     let namespace = target.clone().unwrap_or_default().namespace;
     let helmfiles = helmfiles(settings, &namespace, &mut findings);
+    findings.0.extend(commands::problems(settings, helmfiles.iter().map(|state| state.path.as_path())));
     let age_key = age_key(settings, redactor, &mut findings);
     let mut encrypted = Vec::new();
     let named = settings.secret_files.clone();

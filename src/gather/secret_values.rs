@@ -7,13 +7,16 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use secrecy::ExposeSecret as _;
 use serde_yaml::Value;
 
 use super::builds::Build;
+use super::commands::CommandOutput;
 use crate::base::fact::Fact;
 use crate::base::files::{self, Entry, LARGEST};
 use crate::base::redact::Redactor;
 use crate::base::url::Url;
+use crate::base::yaml;
 
 /// The texts that are known not to be secret.
 pub(super) struct PlainTexts<'a> {
@@ -40,6 +43,33 @@ pub(super) fn mark(builds: &mut [Build], plain: &PlainTexts<'_>, redactor: &Reda
             let mut lines = BTreeSet::new();
             release.values.iter().for_each(|value| add_lines(&mut lines, value));
             release.has_secret_values = !lines.is_disjoint(&undisclosed);
+        }
+    }
+}
+
+/// Registers the values in the output of commands with the redactor, except those that identify objects.
+pub(super) fn add_outputs(outputs: &CommandOutput, plain: &PlainTexts<'_>, redactor: &Redactor) {
+    let mut lines = BTreeSet::new();
+    for text in outputs.iter().filter_map(|(_, output)| output.as_ref().ok()) {
+        for mut object in yaml::documents::<Value>(text.expose_secret(), yaml::PRINTED).flatten() {
+            without_identity(&mut object);
+            if let Some(items) = object.get_mut("items").and_then(Value::as_sequence_mut) {
+                items.iter_mut().for_each(without_identity);
+            }
+            add_lines(&mut lines, &object);
+        }
+    }
+    redactor.add(plain.undisclosed(lines).iter().map(String::as_str));
+}
+
+fn without_identity(object: &mut Value) {
+    let Some(object) = object.as_mapping_mut() else { return };
+    for key in ["apiVersion", "kind", "type"] {
+        object.remove(key);
+    }
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_mapping_mut) {
+        for key in ["name", "namespace"] {
+            metadata.remove(key);
         }
     }
 }

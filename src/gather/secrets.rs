@@ -1,23 +1,25 @@
-//! Decrypts the objects for the cluster, and reads which of them exist.
+//! Reads the objects for the cluster from encrypted files, commands and manifests, and which of them exist.
 
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use secrecy::ExposeSecret;
+use serde_json::Value;
 
+use super::Context;
+use super::commands::CommandOutput;
 use super::files::Files;
+use super::manifests;
 use crate::base::error::Error;
 use crate::base::fact::{Fact, known};
 use crate::base::files;
 use crate::base::finding::{Finding, Findings};
 use crate::base::fingerprint::HashKey;
-use crate::base::redact::Redactor;
 use crate::desired::encrypted::decrypted_values;
+use crate::desired::object_source::ObjectSource;
 use crate::desired::objects::{self, Object, ObjectId};
-use crate::observed::kinds::Kinds;
+use crate::observed::kinds::{Kinds, Resource};
 use crate::observed::objects::LiveObject;
-use crate::settings::Settings;
-use crate::tools::Toolbox;
 
 /// The decrypted objects and those that exist in the cluster; moves problems into `findings`.
 pub(super) fn keep(
@@ -41,23 +43,30 @@ pub(super) struct Secrets {
 
 /// Decrypts the objects for the cluster in memory, and reads which of them exist.
 pub(super) async fn decrypt(
-    tools: &Toolbox,
-    settings: &Settings,
+    context: Context<'_>,
     files: &Files,
+    outputs: &CommandOutput,
     key: &HashKey,
-    redactor: &Redactor,
 ) -> Result<Result<Secrets, Vec<Finding>>, Error> {
+    let Context { settings, tools, redactor, .. } = context;
     let mut objects = Vec::new();
     let mut findings = Findings::default();
     if let Some((_, selection)) = &files.age_key {
         redactor.add(selection.identities.iter().map(ExposeSecret::expose_secret));
         objects.extend(Object::sops_age(selection, &settings.age_key, key, redactor));
     }
+    for (source, text) in manifests::read(context).await? {
+        let parsed = text.and_then(|text| objects::parse(&source, &text, key, redactor));
+        objects.extend(findings.keep(parsed).into_iter().flatten());
+    }
     if settings.offline {
         // Nothing is decrypted: the CI of a repository has no key.
-        return Ok(Ok(Secrets { objects: Vec::new(), observed: Err("not asked".to_owned()) }));
+        let observed = Err("not asked".to_owned());
+        let nothing = Secrets { objects: Vec::new(), observed };
+        return Ok(if findings.0.is_empty() { Ok(nothing) } else { Err(findings.0) });
     }
-    if !files.programs.iter().any(|program| program.name == "sops" && program.path.is_some()) {
+    let has_sops = files.programs.iter().any(|program| program.name == "sops" && program.path.is_some());
+    if !has_sops && !files.encrypted.is_empty() {
         return Ok(Ok(Secrets { objects, observed: Err("sops is not installed".to_owned()) }));
     }
     let decrypting = files.encrypted.iter().map(|path| tools.sops_decrypt(path));
@@ -66,8 +75,12 @@ pub(super) async fn decrypt(
             if let Ok(encrypted) = files::text(path, files::LARGEST) {
                 redactor.add(decrypted_values(&encrypted, text.expose_secret()).iter().map(String::as_str));
             }
-            objects::parse(path, &text, key, redactor)
+            objects::parse(&ObjectSource::Encrypted(path.clone()), &text, key, redactor)
         });
+        objects.extend(findings.keep(parsed).into_iter().flatten());
+    }
+    for (source, output) in outputs {
+        let parsed = output.clone().and_then(|text| objects::parse(source, &text, key, redactor));
         objects.extend(findings.keep(parsed).into_iter().flatten());
     }
     if !findings.0.is_empty() {
@@ -77,6 +90,8 @@ pub(super) async fn decrypt(
         let unread = Err("no cluster is selected".to_owned());
         return Ok(objects::merge(objects).map(|objects| Secrets { objects, observed: unread }));
     }
+    // Those of secrets come first.
+    objects.sort_by_key(|object| object.source.stage());
     let kinds = if objects.iter().all(|object| object.id.is_core()) {
         Ok(Kinds::core())
     } else {
@@ -103,6 +118,7 @@ pub(super) async fn decrypt(
 /// Kinds or versions that the API server does not know: kubectl would stop half-way there.
 fn set_namespaces(mut objects: Vec<Object>, kinds: &Kinds) -> Result<Vec<Object>, Vec<Finding>> {
     let mut unknown = Vec::new();
+    let kinds = with_defined(kinds, &objects);
     for object in &mut objects {
         match kinds.of(&object.id.kind, object.id.group()) {
             Some(resource) if resource.has_version(object.id.version()) => {
@@ -111,15 +127,44 @@ fn set_namespaces(mut objects: Vec<Object>, kinds: &Kinds) -> Result<Vec<Object>
                 }
             }
             _ => unknown.push(
-                Finding::error(
-                    "sops",
-                    "Encrypted file contains an object of a kind that the cluster does not know",
-                )
-                .with("file", object.source.display())
+                object
+                    .source
+                    .problem("contains an object of a kind that the cluster does not know")
                 .with("kind", format!("{} {}", object.id.api_version, object.id.kind))
-                .fix("correct `apiVersion` and `kind`; `kubectl api-resources` lists the available ones"),
+                .fix("correct `apiVersion` and `kind`, or apply its CRD before, with `manifests` in k3s-boot.yaml; `kubectl api-resources` lists the available kinds"),
             ),
         }
     }
     if unknown.is_empty() { Ok(objects) } else { Err(unknown) }
+}
+
+/// The kinds that the cluster knows, and those whose CRDs are among the objects.
+fn with_defined(kinds: &Kinds, objects: &[Object]) -> Kinds {
+    let mut kinds = kinds.clone();
+    for object in objects.iter().filter(|object| object.id.is_crd()) {
+        let crd = serde_json::from_str(object.manifest.expose_secret());
+        for (kind, resource) in crd.as_ref().map(defined).unwrap_or_default() {
+            if !kinds.of(&kind, &resource.group).is_some_and(|known| known.has_version(&resource.version)) {
+                kinds.add(&kind, resource);
+            }
+        }
+    }
+    kinds
+}
+
+/// The kind that a CRD defines, once for each version.
+fn defined(crd: &Value) -> Vec<(String, Resource)> {
+    let text = |pointer: &str| crd.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let versions = crd.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
+    let resource = |version: &Value| {
+        let resource = Resource {
+            group: text("/spec/group"),
+            version: version.get("name")?.as_str()?.to_owned(),
+            plural: text("/spec/names/plural"),
+            namespaced: text("/spec/scope") == "Namespaced",
+            ..Resource::default()
+        };
+        Some((text("/spec/names/kind"), resource))
+    };
+    versions.filter_map(resource).collect()
 }

@@ -45,10 +45,8 @@ pub(crate) struct Comparison {
 
 impl LiveCrd {
     fn new(meta: &Meta) -> Self {
-        let flux = Manager::of(meta).map(|manager| manager.to_string());
-        let owner = flux.or_else(|| meta.release().map(|release| format!("Helm release {release}")));
         Self {
-            owner,
+            owner: Manager::owner(meta),
             generation: meta.generation,
             applied: meta.annotations.get(APPLIED).cloned(),
             comparison: None,

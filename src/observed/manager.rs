@@ -30,6 +30,12 @@ impl Manager {
             .or_else(|| made_by(KUSTOMIZE).map(|(namespace, name)| Self::Kustomization { namespace, name }))
     }
 
+    /// What manages an object, in text: a Flux object, or a Helm release.
+    pub(crate) fn owner(meta: &Meta) -> Option<String> {
+        let flux = Self::of(meta).map(|manager| manager.to_string());
+        flux.or_else(|| meta.release().map(|release| format!("Helm release {release}")))
+    }
+
     pub(crate) fn is_helm_release(&self) -> bool {
         matches!(self, Self::HelmRelease { .. })
     }

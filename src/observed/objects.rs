@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use secrecy::ExposeSecret as _;
+use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::flux::{KUSTOMIZE, made_by};
+use super::inventory::Meta;
 use super::kinds::Kinds;
+use super::manager::Manager;
 use crate::base::error::Error;
 use crate::base::fingerprint::{Fingerprint, HashKey};
 use crate::desired::manifests::diff::fields;
@@ -28,8 +30,8 @@ pub(crate) struct LiveObject {
     pub ours: Vec<String>,
     /// Whether client-side apply left a copy in an annotation.
     pub last_applied: bool,
-    /// The Flux Kustomization that manages it, as `namespace/name`.
-    pub flux_owner: Option<String>,
+    /// What manages it: a Kustomization or HelmRelease of Flux, or a Helm release.
+    pub owner: Option<String>,
     /// The hashes of its age identities, if it is the Secret with the age key.
     pub identities: Vec<u64>,
     /// The fields that applying the object would change, from a dry run, because the API server adds defaults and
@@ -39,13 +41,13 @@ pub(crate) struct LiveObject {
 
 impl LiveObject {
     fn new(object: &Value, key: &HashKey) -> Self {
-        let metadata = |kind: &str, name: &str| object.get("metadata")?.get(kind)?.get(name)?.as_str();
-        let flux_owner = made_by(KUSTOMIZE, |label| metadata("labels", label));
+        let meta: Meta =
+            object.get("metadata").and_then(|meta| Meta::deserialize(meta).ok()).unwrap_or_default();
         Self {
             fingerprint: key.fingerprint(object),
             ours: ours(object),
-            last_applied: metadata("annotations", LAST_APPLIED).is_some(),
-            flux_owner: flux_owner.map(|(namespace, name)| format!("{namespace}/{name}")),
+            last_applied: meta.annotations.contains_key(LAST_APPLIED),
+            owner: Manager::owner(&meta),
             identities: identities(object, key),
             would_change: None,
         }
@@ -121,7 +123,7 @@ mod tests {
         );
         assert!(live.last_applied);
         assert_eq!(live.ours, ["age.agekey"]);
-        assert_eq!(live.flux_owner.as_deref(), Some("flux-system/cluster"));
+        assert_eq!(live.owner.as_deref(), Some("Kustomization flux-system/cluster"));
         assert_eq!(live.identities, [key.hash("AGE-A"), key.hash("AGE-B")]);
         assert!(!format!("{live:?}").contains("AGE-A"));
     }

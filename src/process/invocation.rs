@@ -22,8 +22,13 @@ pub(crate) struct Invocation {
     pub args: Vec<OsString>,
     /// Variables in addition to the environment of all tools; `None` removes one.
     pub env: BTreeMap<OsString, Option<OsString>>,
+    /// Its working folder; that of k3s-boot if absent.
+    pub folder: Option<PathBuf>,
     /// Its stdin; null if absent.
     pub stdin: Option<SecretSlice<u8>>,
+    /// Whether it may ask on the terminal: it gets it as stdin, unless that is set, and stays in the process group of k3s-boot,
+    /// because only the foreground group may read from a terminal.
+    pub can_ask: bool,
     /// Whether stdout is logged; otherwise it is data, which may contain secrets.
     pub stdout_is_talk: bool,
     /// The timeout.
@@ -51,7 +56,9 @@ impl Invocation {
             program: program.into(),
             args: args.into_iter().map(Into::into).collect(),
             env: BTreeMap::new(),
+            folder: None,
             stdin: None,
+            can_ask: false,
             stdout_is_talk: false,
             deadline: Duration::from_mins(1),
             grace: GRACE,
@@ -69,6 +76,18 @@ impl Invocation {
     /// Sets its stdin.
     pub(crate) fn stdin(mut self, bytes: SecretSlice<u8>) -> Self {
         self.stdin = Some(bytes);
+        self
+    }
+
+    /// Sets its working folder.
+    pub(crate) fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
+    /// Sets whether it may ask on the terminal.
+    pub(crate) fn can_ask(mut self, can_ask: bool) -> Self {
+        self.can_ask = can_ask;
         self
     }
 
@@ -91,10 +110,13 @@ impl Invocation {
     }
 }
 
-/// The tool's name and its arguments; never its environment or its stdin.
+/// The tool's name, that of its program if it is another, and its arguments; never its environment or its stdin.
 impl fmt::Display for Invocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.tool)?;
+        if let Some(program) = self.program.file_name().filter(|name| *name != self.tool) {
+            write!(f, " {}", program.to_string_lossy())?;
+        }
         for arg in &self.args {
             write!(f, " {}", arg.to_string_lossy())?;
         }

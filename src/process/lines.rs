@@ -3,11 +3,16 @@
 /// The maximum length of a line, so that an endless one does not fill the memory.
 const MAX_LINE: usize = 64 * 1024;
 
+/// The maximum length of a prompt.
+const MAX_PROMPT: usize = 200;
+
 /// Collects bytes and returns whole lines: lossy UTF-8, without colours; of a line that was overwritten with carriage returns,
 /// only the last part.
 #[derive(Default)]
 pub(super) struct LineSplitter {
     pending: Vec<u8>,
+    /// How much of it was shown as a prompt.
+    shown: usize,
 }
 
 impl LineSplitter {
@@ -23,8 +28,23 @@ impl LineSplitter {
             if ended {
                 on_line(&clean(&self.pending));
                 self.pending.clear();
+                self.shown = 0;
             }
         }
+    }
+
+    /// The unfinished line, if it looks like a prompt that has not been shown.
+    pub(super) fn prompt(&self) -> Option<String> {
+        if self.pending.len() == self.shown || self.pending.len() > MAX_PROMPT {
+            return None;
+        }
+        let text: String = clean(&self.pending).chars().filter(|c| !c.is_control()).collect();
+        text.trim_end().ends_with([':', '?', '>', ')', ']']).then_some(text)
+    }
+
+    /// Called when the prompt was shown.
+    pub(super) fn prompt_shown(&mut self) {
+        self.shown = self.pending.len();
     }
 }
 
@@ -87,6 +107,24 @@ mod tests {
         }
         let long = [vec![b'x'; MAX_LINE + 10], b"\n".to_vec()].concat();
         assert_eq!(lines(&[&long])[0].len(), MAX_LINE);
+    }
+
+    #[test]
+    fn only_a_prompt_is_shown_before_its_line_ends() {
+        let cases: &[(&str, Option<&str>)] = &[
+            ("Master password: ", Some("Master password: ")),
+            ("warning\n\x1b[1mContinue?\x1b[0m [y/N] ", Some("Continue? [y/N] ")),
+            ("CANARY-SECRET", None),
+            ("Password:\n", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            let mut splitter = LineSplitter::default();
+            splitter.push(text.as_bytes(), |_| {});
+            assert_eq!(splitter.prompt().as_deref(), *expected, "{text}");
+            splitter.prompt_shown();
+            assert_eq!(splitter.prompt(), None, "it is shown once");
+        }
     }
 
     proptest! {

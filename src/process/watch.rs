@@ -16,6 +16,9 @@ use crate::base::error::{Cause, MAX_OUTPUT, ProcessError};
 /// How long to read the pipes of a tool that has exited: orphaned processes may hold them open.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a program must be silent before the unfinished line that it printed counts as a prompt.
+const PROMPT_DELAY: Duration = Duration::from_millis(100);
+
 /// The interval at which a process group is polled: nothing signals its end.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -68,7 +71,10 @@ impl Watch<'_> {
         let mut next = Instant::now() + deadline;
         let mut open = true;
         while open || status.is_none() {
+            let asks = self.invocation.can_ask && heard.err.prompt().is_some();
             tokio::select! {
+                // A program that writes the rest of a line at once does not wait for an answer.
+                () = sleep(PROMPT_DELAY), if asks && status.is_none() => self.show_prompt(&mut heard.err),
                 chunk = chunks.recv(), if open => match chunk {
                     Some(Chunk::Data(bytes)) => {
                         heard.stdout.extend_from_slice(&bytes);
@@ -85,6 +91,7 @@ impl Watch<'_> {
                 },
                 ended = child.wait(), if status.is_none() => {
                     status = Some(ended.map_err(|source| ProcessError::Io { tool, source })?);
+                    self.group.leader_exited();
                     next = Instant::now() + DRAIN_TIMEOUT;
                 }
                 () = sleep_until(next) => {
@@ -145,6 +152,13 @@ impl Watch<'_> {
             (Some(Ending::TooMuch), _) => Err(ProcessError::TooMuch { tool }),
             (None, Some(status)) => Ok(Output { status, stdout: heard.stdout, talk: heard.text }),
             (None, None) => Err(ProcessError::Io { tool, source: std::io::ErrorKind::UnexpectedEof.into() }),
+        }
+    }
+
+    fn show_prompt(&self, messages: &mut LineSplitter) {
+        if let Some(prompt) = messages.prompt() {
+            self.runner.prompt(&prompt);
+            messages.prompt_shown();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The report of `k3s-boot diff`, as text or JSON.
 
 mod crds;
+mod objects;
 
 use std::fmt::Write as _;
 
@@ -9,17 +10,19 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::crds::CrdDiff;
+use self::objects::AppliedDiff;
 use super::failure::FailureReport;
 use super::{ClusterReport, ProblemReport, SchemaVersion};
 use crate::base::error::Error;
 use crate::base::escape::escaped;
 use crate::base::redact::{REDACTED, Redactor};
 use crate::base::release_id::ReleaseId;
+use crate::base::stages::Stage;
 use crate::base::url::Url;
 use crate::desired::manifests::diff::{ObjectChange, ObjectDiff};
 use crate::desired::values::ValueChange;
 use crate::plan::releases::{ReleaseAction, ReleasePlan};
-use crate::plan::{NamespaceAction, ObjectAction, Plan};
+use crate::plan::{NamespaceAction, Plan};
 
 words! {
     /// What would happen to a namespace.
@@ -28,20 +31,6 @@ words! {
         Create = "create",
         /// It exists.
         Unchanged = "unchanged",
-    }
-}
-
-words! {
-    /// What would happen to an object of an encrypted file.
-    SecretChange {
-        /// It would be created.
-        Create = "create",
-        /// Some of its fields would change.
-        Change = "change",
-        /// It is up to date.
-        Unchanged = "unchanged",
-        /// Flux manages it.
-        Skip = "skip",
     }
 }
 
@@ -98,8 +87,8 @@ pub(crate) struct DiffReport {
     pub cluster: Option<ClusterReport>,
     /// Namespaces.
     pub namespaces: Vec<NamespaceDiff>,
-    /// Secrets and other objects of encrypted files.
-    pub objects: Vec<SecretDiff>,
+    /// Secrets, and the objects of encrypted files, commands and manifests.
+    pub objects: Vec<AppliedDiff>,
     /// Custom resource definitions of a helmfile that is only rendered.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub crds: Vec<CrdDiff>,
@@ -117,22 +106,6 @@ pub(crate) struct NamespaceDiff {
     pub name: String,
     /// What would happen to it.
     pub action: NamespaceChange,
-}
-
-/// An object of an encrypted file; never its contents.
-#[derive(Debug, JsonSchema, Serialize)]
-pub(crate) struct SecretDiff {
-    pub kind: String,
-    /// `namespace/name`.
-    pub name: String,
-    /// What would happen to it.
-    pub action: SecretChange,
-    /// The fields that differ.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub fields: Vec<String>,
-    /// Why it is skipped.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
 }
 
 /// A release.
@@ -320,22 +293,11 @@ impl DiffReport {
                 NamespaceAction::Exists => NamespaceChange::Unchanged,
             },
         });
-        let objects = plan.objects.iter().map(|(id, action)| {
-            let (action, fields, reason) = match action {
-                ObjectAction::Create => (SecretChange::Create, Vec::new(), None),
-                ObjectAction::Change(fields) => (SecretChange::Change, fields.clone(), None),
-                ObjectAction::UpToDate => (SecretChange::Unchanged, Vec::new(), None),
-                ObjectAction::ManagedByFlux(owner) => {
-                    (SecretChange::Skip, Vec::new(), Some(format!("managed by Kustomization {owner}")))
-                }
-            };
-            SecretDiff { kind: id.kind.clone(), name: id.path(), action, fields, reason }
-        });
         Self {
             changes: Some(!plan.is_empty()),
             cluster,
             namespaces: namespaces.collect(),
-            objects: objects.collect(),
+            objects: plan.objects.iter().map(AppliedDiff::new).collect(),
             crds: plan.crds.iter().map(|crd| CrdDiff::new(crd, redactor)).collect(),
             releases: plan.releases().map(|release| ReleaseDiff::new(release, redactor)).collect(),
             manifests: manifests.map(|all| {
@@ -369,13 +331,15 @@ impl DiffReport {
         let namespaces: Vec<_> =
             self.namespaces.iter().map(|one| (one.name.clone(), one.action.word(), Vec::new())).collect();
         section(&mut text, "Namespaces", &namespaces);
-        let objects = self.objects.iter().map(|one| {
-            let fields =
-                if one.fields.is_empty() { String::new() } else { format!(": {}", one.fields.join(", ")) };
-            let reason = after_colon(one.reason.as_deref());
-            (format!("{} {}{fields}{reason}", one.kind, one.name), one.action.word(), Vec::new())
-        });
-        section(&mut text, "Secrets", &objects.collect::<Vec<_>>());
+        let of_stage = |stage: Stage| {
+            let objects = self.objects.iter().filter(move |one| one.stage == stage);
+            objects.map(AppliedDiff::lines).collect::<Vec<_>>()
+        };
+        section(&mut text, "Secrets", &of_stage(Stage::Secrets));
+        let manifests = of_stage(Stage::Manifests);
+        if !manifests.is_empty() {
+            section(&mut text, "Manifests", &manifests);
+        }
         if !self.crds.is_empty() {
             section(&mut text, "CRDs", &self.crds.iter().map(CrdDiff::lines).collect::<Vec<_>>());
         }

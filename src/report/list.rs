@@ -25,7 +25,7 @@ pub(crate) struct ListedStage {
     pub name: Stage,
     /// Whether the flags skip it.
     pub skipped: bool,
-    /// Namespaces, encrypted files, or releases as `NAMESPACE/NAME`.
+    /// Namespaces, encrypted files, commands, manifests, or releases as `NAMESPACE/NAME`.
     pub items: Vec<String>,
     /// Why the list may be incomplete.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::base::duration::seconds;
 use crate::base::error::Error;
+use crate::base::stages::Stage;
 use crate::base::waiting::Waiting;
 use crate::desired::crds::{APPLIED, Crd};
 use crate::observed::crds::path;
@@ -46,7 +47,7 @@ pub(crate) async fn run(tools: &Toolbox, crds: &[Crd], plan: &[CrdPlan]) -> Resu
     let applied = join_all(wanted.iter().map(|(plan, crd)| apply(tools, plan, crd))).await;
     applied.into_iter().collect::<Result<Vec<()>, Error>>()?;
     let names: Vec<_> = wanted.iter().map(|(plan, _)| plan.name.as_str()).collect();
-    established(tools, &names).await?;
+    wait_established(tools, Stage::Crds, &names).await?;
     tracing::info!(crds = %names.len(), took = %seconds(start.elapsed()), "CRDs applied");
     Ok(())
 }
@@ -64,7 +65,11 @@ async fn apply(tools: &Toolbox, plan: &CrdPlan, crd: &Crd) -> Result<(), Error> 
 }
 
 /// Waits until objects of these kinds can be created.
-async fn established(tools: &Toolbox, names: &[&str]) -> Result<(), Error> {
+///
+/// # Errors
+///
+/// The API server does not establish one in time, or does not answer.
+pub(super) async fn wait_established(tools: &Toolbox, stage: Stage, names: &[&str]) -> Result<(), Error> {
     let deadline = tools.clock.cap(ESTABLISHED_TIMEOUT);
     let start = Instant::now();
     let mut waiting = Waiting::new("Waiting for CRDs").within(deadline);
@@ -80,7 +85,7 @@ async fn established(tools: &Toolbox, names: &[&str]) -> Result<(), Error> {
         if start.elapsed() > deadline {
             let colon = if reason.is_empty() { "" } else { ": " };
             let waiting_for = format!("CustomResourceDefinition {name}{colon}{reason}");
-            return Err(Error::Deadline { stage: "crds", after: deadline, waiting_for });
+            return Err(Error::Deadline { stage: stage.name(), after: deadline, waiting_for });
         }
         waiting.say(&[("waiting_for", left.join(", "))]);
         tools.runner.stop().sleep(INTERVAL).await?;

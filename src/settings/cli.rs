@@ -22,7 +22,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Bootstrap the cluster: preflight, nodes, namespaces, secrets, CRDs, apps, verify, summary
+    /// Bootstrap the cluster: preflight, nodes, namespaces, secrets, manifests, CRDs, apps, verify, summary
     ///
     /// Safe to run again at any time. Changes nothing until every check has passed.
     Apps(Apps),

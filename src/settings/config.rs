@@ -1,5 +1,7 @@
 //! The configuration file of a repository, for what cannot be detected.
 
+mod command;
+mod manifest;
 mod pin;
 mod words;
 
@@ -10,7 +12,10 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+pub(crate) use self::command::Command;
+pub(crate) use self::manifest::Manifest;
 pub(crate) use self::pin::{Pinned, pin};
+use self::words::invalid;
 pub(crate) use self::words::{Count, File, Namespace, ReleaseName, SkippedCheck, Text, Timeout, Uid, Word};
 use crate::base::finding::Finding;
 use crate::base::yaml;
@@ -44,6 +49,8 @@ pub(crate) struct Config {
     #[schemars(with = "Option<Secrets>")]
     #[serde(deserialize_with = "or_default")]
     pub secrets: Secrets,
+    /// Manifests to apply after the secrets and before the helmfiles, such as the CRDs of the Gateway API.
+    pub manifests: Option<Vec<Manifest>>,
     /// The helmfiles, instead of those found in `bootstrap/`.
     #[schemars(with = "Option<Helmfiles>")]
     #[serde(deserialize_with = "or_default")]
@@ -75,6 +82,9 @@ pub(crate) struct Secrets {
     pub age_key: Option<Text<File>>,
     /// Encrypted files whose objects go into the cluster, instead of those found in `bootstrap/`.
     pub files: Option<Vec<Text<File>>>,
+    /// Commands whose output is manifests that go into the cluster, such as `op inject`. They run once, before anything is
+    /// changed.
+    pub commands: Option<Vec<Command>>,
 }
 
 /// The helmfiles.

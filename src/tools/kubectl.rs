@@ -1,18 +1,22 @@
 //! kubectl: applies manifests. Everything else goes through [`super::api`].
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret as _, SecretSlice};
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 
 use super::{Toolbox, last_words};
-use crate::base::error::Error;
+use crate::base::error::{Error, ProcessError};
 use crate::process::{Invocation, Output};
 use crate::tools::child_env::AGE_IDENTITIES;
 use crate::tools::retry::Retry;
 
 /// The timeout for a kubectl whose answer is optional.
 const OPTIONAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Long, because a kustomization may refer to folders in other repositories.
+const KUSTOMIZE_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The timeout for a kubectl that sends several requests, as a multiple of the timeout for one request.
 const REQUESTS: u32 = 3;
@@ -154,6 +158,27 @@ impl Toolbox {
                 Ok(()) => {}
             }
         }
+    }
+
+    /// Renders a folder with a kustomization.
+    ///
+    /// # Errors
+    ///
+    /// `Ok(Err(_))` with the reason when kubectl cannot render it; `Err(_)` when k3s-boot is interrupted.
+    pub(crate) async fn kubectl_kustomize(
+        &self,
+        folder: &Path,
+    ) -> Result<Result<SecretString, String>, Error> {
+        let args = ["kustomize".into(), folder.as_os_str().to_owned()];
+        let invocation = Invocation::new("kubectl", &self.programs.kubectl, args).without(&AGE_IDENTITIES);
+        let output = match self.succeed(invocation.deadline(self.clock.cap(KUSTOMIZE_TIMEOUT))).await {
+            Ok(output) => output,
+            Err(error @ Error::Process(ProcessError::Interrupted { .. })) => return Err(error),
+            Err(Error::Tool { reason, .. }) => return Ok(Err(reason)),
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let text = String::from_utf8(output.stdout).map(SecretString::from);
+        Ok(text.map_err(|_| "the result is not text".to_owned()))
     }
 
     async fn succeed(&self, invocation: Invocation) -> Result<Output, Error> {

@@ -341,6 +341,7 @@ impl Fixture {
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let (sender, bytes) = mpsc::channel();
         let mut master = std::fs::File::from(master);
+        let keyboard = master.try_clone().unwrap();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             // Linux reports the end of a terminal as an error.
@@ -351,7 +352,7 @@ impl Fixture {
             }
         });
         let screen = vt100::Parser::new(rows, columns, 0);
-        TerminalRun { fixture: self, child, bytes, shown: Vec::new(), screen }
+        TerminalRun { fixture: self, child, keyboard, bytes, shown: Vec::new(), screen }
     }
 
     #[track_caller]

@@ -9,6 +9,7 @@
 )]
 
 mod api_outage;
+mod applied_manifests;
 mod checks;
 mod cli;
 mod dry_run;
@@ -29,6 +30,7 @@ mod recover;
 mod rendering;
 mod runner_commands;
 mod scenario;
+mod secrets_commands;
 mod signals;
 mod stages;
 mod status;

@@ -303,7 +303,7 @@ fn file_defines_the_age_secret_differently() {
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: sops-age, namespace: flux-system}}\nstringData:\n  age.agekey: {other}\n"
     );
     let fixture = fixture.canary(&other).rule(json!({"tool": "sops", "args": ["decrypt"], "stdout": text}));
-    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Two files define the same object differently object="Secret flux-system/sops-age" file="[TMP]/root/age.key" other_file="[TMP]/root/bootstrap/github.sops.yaml" fix="keep the right one and remove the other""#);
+    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Two sources define the same object differently object="Secret flux-system/sops-age" file="[TMP]/root/age.key" other="[TMP]/root/bootstrap/github.sops.yaml" fix="keep the right one and remove the other""#);
 }
 
 #[test]

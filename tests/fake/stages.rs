@@ -53,7 +53,7 @@ fn selected_stages_run() {
 #[test]
 fn skipped_stages_are_reported() {
     let ran = Fixture::new().args(&["--only", "namespaces"]).run();
-    assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] INFO Done; Flux was not verified (stage `verify` skipped) skipped="nodes secrets crds apps verify" took="[TOOK]""#);
+    assert_snapshot!(ran.stdout.lines().last().unwrap(), @r#"[TS] INFO Done; Flux was not verified (stage `verify` skipped) skipped="nodes secrets manifests crds apps verify" took="[TOOK]""#);
     let ran = Fixture::new().args(&["--only", "namespaces", "-o", "json"]).run();
     let report = ran.report();
     assert_eq!(report["result"], "partial");
@@ -78,7 +78,7 @@ fn no_stages_selected() {
     for stage in ["preflight", "guard", "lock", "x"] {
         let ran = Fixture::new().args(&["--skip", stage]).run();
         assert_eq!((ran.code(), ran.calls.len()), (2, 0), "{stage}");
-        assert!(ran.stderr.contains("namespaces, secrets, crds, apps, verify"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("namespaces, secrets, manifests, crds, apps, verify"), "{}", ran.stderr);
     }
 }
 
@@ -99,6 +99,7 @@ fn stages_are_listed_without_a_cluster() {
         stage("nodes", true, &[]),
         stage("namespaces", true, &["kube-system", "cert-manager", "flux-system", "network", "monitoring"]),
         stage("secrets", true, &["age.key", "bootstrap/github.sops.yaml"]),
+        stage("manifests", true, &[]),
         stage("crds", false, &["monitoring/prometheus-operator-crds"]),
         stage("apps", false, &["kube-system/cilium", "flux-system/flux-instance"]),
         stage("verify", false, &[]),

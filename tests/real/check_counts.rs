@@ -8,12 +8,14 @@ use super::fixture::{Fixture, Invocation, RunResult};
 const DEMANDED: [&str; 2] = ["FLUX_GIT_URL", "K3S_API_HOST"];
 
 /// The checks with nothing to look at on a fresh cluster.
-const NOT_APPLICABLE: [&str; 12] = [
+const NOT_APPLICABLE: [&str; 14] = [
     "config",
     "helm-features",
+    "manifests",
     "namespaces",
     "old-script",
     "sops",
+    "secrets-commands",
     "sops-plain",
     "sops-recipients",
     "sops-rules",
@@ -24,7 +26,7 @@ const NOT_APPLICABLE: [&str; 12] = [
 ];
 
 /// Those of them that do not need the cluster come first.
-const NOT_APPLICABLE_OFFLINE: &[&str] = NOT_APPLICABLE.split_at(8).0;
+const NOT_APPLICABLE_OFFLINE: &[&str] = NOT_APPLICABLE.split_at(10).0;
 
 const OFFLINE: &str = "it needs the cluster or a registry, and --offline contacts neither";
 

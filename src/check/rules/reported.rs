@@ -146,6 +146,35 @@ pub(super) const SOPS: Rule = Rule {
     check: Check::Reported(sops),
 };
 
+pub(super) const SECRETS_COMMANDS: Rule = Rule {
+    id: "secrets-commands",
+    group: Group::Secrets,
+    title: "the commands of `secrets.commands` print manifests",
+    why: "Their secrets are applied before Flux is installed. A template for such a command, without the command, means that \
+          secrets are missing which other releases need.",
+    essential: true,
+    needs: Needs::Files,
+    check: Check::Reported(|facts| match (facts.desired.coverage.commands, facts.options.offline) {
+        (0, _) => Answer::not_applicable("no command is configured or needed"),
+        (_, true) => Answer::unknown("no command runs with --offline"),
+        (_, false) => Answer::Ok,
+    }),
+};
+
+pub(super) const MANIFESTS: Rule = Rule {
+    id: "manifests",
+    group: Group::Repository,
+    title: "the manifests of k3s-boot.yaml can be applied",
+    why: "They are applied before the helmfiles, so a missing file, another file behind a URL, or an object whose CRD is \
+          missing would end the bootstrap half-way.",
+    essential: true,
+    needs: Needs::Files,
+    check: Check::Reported(|facts| match facts.desired.coverage.manifests {
+        0 => Answer::not_applicable("k3s-boot.yaml names no manifests"),
+        _ => Answer::Ok,
+    }),
+};
+
 pub(super) const KUBECONFIG: Rule = Rule {
     id: "kubeconfig",
     group: Group::Kubeconfig,

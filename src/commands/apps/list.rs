@@ -63,11 +63,12 @@ fn listed(settings: &Settings, helmfiles: &[StateFile], stage: Stage) -> ListedS
             let files = settings.secret_files.clone();
             let files = files.unwrap_or_else(|| repository::encrypted_files(&settings.root));
             let key = settings.age_key.clone();
-            let shown = |path: PathBuf| {
-                path.strip_prefix(&settings.root).map_or_else(|_| path.clone(), std::path::Path::to_owned)
-            };
-            std::iter::once(key).chain(files).map(|path| shown(path).display().to_string()).collect()
+            let shown =
+                |path: PathBuf| path.strip_prefix(&settings.root).unwrap_or(&path).display().to_string();
+            let files = std::iter::once(key).chain(files).map(shown);
+            files.chain(settings.secret_commands.iter().map(ToString::to_string)).collect()
         }
+        Stage::Manifests => settings.manifests.iter().map(|source| source.shown(&settings.root)).collect(),
         Stage::Crds | Stage::Apps => {
             let of_stage = helmfiles.iter().filter(|helmfile| helmfile.kind.stage() == stage);
             let of_stage: Vec<_> = of_stage.collect();

@@ -40,7 +40,9 @@ fn all_keys_are_read() {
         secrets: Secrets {
             age_key: Some(file("../age.key")),
             files: Some(vec![file("bootstrap/x.sops.yaml")]),
+            commands: None,
         },
+        manifests: None,
         helmfiles: Helmfiles { crds: Some(file("a.yaml")), apps: Some(file("/b.yaml")) },
         timeouts: Timeouts {
             total: time(5400),
@@ -85,12 +87,12 @@ fn empty_values_are_valid() {
 
 #[test]
 fn an_unknown_key_is_reported_with_the_one_that_was_meant() {
-    let top = "cluster nodes namespaces secrets helmfiles timeouts skipReleases skipChecks";
+    let top = "cluster nodes namespaces secrets manifests helmfiles timeouts skipReleases skipChecks";
     let cases = [
         ("node: 3\n", 1, "node", top, "nodes"),
         ("# x\nskip-checks: []\n", 2, "skip-checks", top, "skipChecks"),
         ("cluster:\n  uuid: x\n", 2, "cluster.uuid", "uid", "uid"),
-        ("secrets: {age_key: x}\n", 1, "secrets.age_key", "ageKey files", "ageKey"),
+        ("secrets: {age_key: x}\n", 1, "secrets.age_key", "ageKey files commands", "ageKey"),
         ("helmfiles:\n  crd: x\n", 2, "helmfiles.crd", "crds apps", "crds"),
         (
             "timeouts:\n  total: 1h\n  whatever: 1h\n",

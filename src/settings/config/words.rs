@@ -228,6 +228,6 @@ impl JsonSchema for Count {
     }
 }
 
-fn invalid<W: Word, E: de::Error>(text: &str) -> E {
+pub(super) fn invalid<W: Word, E: de::Error>(text: &str) -> E {
     E::invalid_value(Unexpected::Str(text), &W::ACCEPTED)
 }

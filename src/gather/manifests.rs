@@ -1,0 +1,90 @@
+//! Reads the manifests that the configuration names.
+
+use std::path::Path;
+
+use futures_util::future::join_all;
+use secrecy::SecretString;
+
+use super::Context;
+use crate::base::error::Error;
+use crate::base::files::{self, LARGEST};
+use crate::base::finding::Finding;
+use crate::desired::object_source::{ManifestSource, ObjectSource};
+use crate::tools::download;
+
+/// The names of the file that makes a folder a kustomization (`kustomize/api/konfig`).
+const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
+/// The text of each source.
+///
+/// # Errors
+///
+/// k3s-boot is interrupted.
+pub(super) async fn read(
+    context: Context<'_>,
+) -> Result<Vec<(ObjectSource, Result<SecretString, Finding>)>, Error> {
+    let sources = context.settings.manifests.iter().map(async |manifest| {
+        let source = ObjectSource::Manifest(manifest.shown(&context.settings.root));
+        let text = match manifest {
+            ManifestSource::Path(path) if path.is_dir() => folder(context, path, &source).await?,
+            ManifestSource::Path(path) => files::text(path, LARGEST)
+                .map(SecretString::from)
+                .map_err(|error| source.problem("cannot be read").with("reason", error)),
+            ManifestSource::Url { url, sha256 } => web(context, url, sha256, &source).await?,
+        };
+        Ok((source, text))
+    });
+    join_all(sources).await.into_iter().collect()
+}
+
+async fn folder(
+    context: Context<'_>,
+    path: &Path,
+    source: &ObjectSource,
+) -> Result<Result<SecretString, Finding>, Error> {
+    if !KUSTOMIZATIONS.iter().any(|name| path.join(name).is_file()) {
+        let problem = source.problem("is a folder without a kustomization");
+        return Ok(Err(problem.with("accepted", KUSTOMIZATIONS.join(" ")).fix("add one, or name the files")));
+    }
+    let rendered = context.tools.kubectl_kustomize(path).await?;
+    Ok(rendered.map_err(|reason| source.problem("cannot be rendered").with("reason", reason)))
+}
+
+/// The content of a URL, from the cache if it was downloaded before.
+async fn web(
+    context: Context<'_>,
+    url: &str,
+    sha256: &str,
+    source: &ObjectSource,
+) -> Result<Result<SecretString, Finding>, Error> {
+    let Context { settings, tools, .. } = context;
+    let cached = settings.cache.as_ref().map(|cache| cache.join("manifests").join(sha256));
+    let known = cached.as_ref().and_then(|path| files::text(path, LARGEST).ok());
+    if let Some(text) = known.filter(|text| download::sha256(text.as_bytes()) == *sha256) {
+        return Ok(Ok(text.into()));
+    }
+    if settings.offline {
+        return Ok(Err(Finding::warning(source.rule(), "Manifest is not in the cache")
+            .with(source.key(), source)
+            .fix("run `k3s-boot check` once without --offline")));
+    }
+    let problem = |reason: String| source.problem("cannot be downloaded").with("reason", reason);
+    let bytes = match tools.download(url).await? {
+        Ok(bytes) => bytes,
+        Err(reason) => return Ok(Err(problem(reason))),
+    };
+    let found = download::sha256(&bytes);
+    if found != sha256 {
+        return Ok(Err(source
+            .problem("has another hash")
+            .with("expected", sha256)
+            .with("found", &found)
+            .fix("inspect what has changed, then write the new hash into `sha256`")));
+    }
+    let Ok(text) = String::from_utf8(bytes) else { return Ok(Err(problem("it is not text".to_owned()))) };
+    // Without a cache, it is downloaded again next time.
+    if let Some(path) = cached {
+        _ = files::write_whole(&path, text.as_bytes());
+    }
+    Ok(Ok(text.into()))
+}

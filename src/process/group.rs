@@ -1,0 +1,81 @@
+//! The processes of a running tool.
+
+use std::cell::Cell;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use tokio::process::Child;
+
+use super::descendants::descendants;
+
+/// The process group of a running tool; killed when it is dropped while armed.
+pub(super) struct Group {
+    leader: Option<Pid>,
+    /// Whether the tool is in the process group of k3s-boot: then it and its descendants get signals one by one.
+    is_shared: bool,
+    /// Whether the tool has exited: in a shared group its ID may be that of another process by now.
+    has_exited: Cell<bool>,
+    armed: Cell<bool>,
+}
+
+impl Group {
+    pub(super) fn of(child: &Child, is_shared: bool) -> Self {
+        let leader = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        Self { leader, is_shared, has_exited: Cell::new(false), armed: Cell::new(true) }
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        let Some(leader) = self.leader.filter(|_| !self.is_out_of_reach()) else { return };
+        let results = if self.is_shared {
+            let all = std::iter::once(leader).chain(descendants(leader));
+            all.map(|process| kill(process, signal)).collect()
+        } else {
+            vec![killpg(leader, signal)]
+        };
+        for result in results {
+            match result {
+                // All its processes have exited.
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(error) => tracing::debug!(signal = %signal, error = %error, "Signal not delivered"),
+            }
+        }
+    }
+
+    /// Whether any of its processes is still running.
+    pub(super) fn is_there(&self) -> bool {
+        !self.is_shared && self.leader.is_some_and(|leader| killpg(leader, None).is_ok())
+    }
+
+    /// Called when the tool has exited.
+    pub(super) fn leader_exited(&self) {
+        self.has_exited.set(true);
+    }
+
+    fn is_out_of_reach(&self) -> bool {
+        self.is_shared && self.has_exited.get()
+    }
+
+    /// Kills it and waits until its leader has exited.
+    pub(super) fn end(&self) {
+        self.signal(Signal::SIGKILL);
+        #[cfg(target_os = "linux")]
+        if let Some(leader) = self.leader {
+            use nix::sys::wait::{Id, WaitPidFlag, waitid};
+            // The exit status is left for the task that waits for the child.
+            _ = waitid(Id::Pid(leader), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        }
+    }
+
+    pub(super) fn disarm(&self) {
+        self.armed.set(false);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if self.armed.get() {
+            self.signal(Signal::SIGKILL);
+        }
+    }
+}
