@@ -1,5 +1,6 @@
 //! `cargo sandbox bench`: compares k3s-boot with plain helmfile and prints a table for the docs.
 
+mod crds;
 mod many;
 mod measure;
 mod wait;
@@ -42,6 +43,8 @@ pub(crate) enum Case {
     Value,
     /// A run with nothing to do, with 5, 10, 25 and 50 releases; the last with 200 namespaces
     Many,
+    /// A CRD helmfile with 20 charts and 100 CRDs that is only rendered: first and second runs
+    Crds,
     /// Waiting five minutes for a release
     Wait,
     /// The commands that change nothing, and `--version`
@@ -67,6 +70,7 @@ pub(crate) fn bench(tools: &Tools, program: &Path, cases: &[Case], pairs: usize)
             Case::Second => rows.push(second(tools, program)?),
             Case::Value => rows.push(value(tools, program)?),
             Case::Many => rows.extend(many(tools, program)?),
+            Case::Crds => rows.extend(rendered_crds(tools, program, pairs)?),
             Case::Wait => wait::wait(tools, program)?,
             Case::Looks => looks(tools, program)?,
         }
@@ -193,6 +197,38 @@ fn many(tools: &Tools, program: &Path) -> Result<Vec<Row>> {
         rows.push(Row { what, plain: Some(plain), ours, without_verify: false });
     }
     Ok(rows)
+}
+
+/// A CRD helmfile that is only rendered, against `helmfile template`, `kubectl apply` and `helmfile sync`.
+fn rendered_crds(tools: &Tools, program: &Path, pairs: usize) -> Result<Vec<Row>> {
+    let registry = Registry::start_with(tools, &crds::charts())?;
+    let fresh = || {
+        let place = Place::fresh(tools, &registry, program)?;
+        crds::write(&place)?;
+        anyhow::Ok(place)
+    };
+    let (mut plain, mut ours) = (Vec::new(), Vec::new());
+    let mut last = None;
+    for pair in 1..=pairs {
+        plain.push(crds::plain(&fresh()?)?);
+        let place = fresh()?;
+        ours.push(place.apps()?);
+        let (one, other) = (plain[pair - 1], ours[pair - 1]);
+        output::progress(&format!(
+            "pair {pair}: plain {:.2} s, k3s-boot {:.2} s of which {:.2} s wait for Flux",
+            one.seconds, other.seconds, other.verify
+        ));
+        last = Some(place);
+    }
+    let place = last.context("no pair was run")?;
+    let again = times(LOOKS, || place.apps())?;
+    ensure!(again.mutating == 0, "a run with nothing to do made changes");
+    let again_plain = times(SYNCS, || crds::plain(&place))?;
+    let what =
+        "first run with a rendered CRD helmfile (20 charts, 100 CRDs), the wait for Flux apart".to_owned();
+    let first = Row { what, plain: Some(middle(&plain)?), ours: middle(&ours)?, without_verify: true };
+    let what = "second run of it, nothing to do".to_owned();
+    Ok(vec![first, Row { what, plain: Some(again_plain), ours: again, without_verify: false }])
 }
 
 /// Measures the commands that change nothing, on an empty and on a bootstrapped cluster, with cached charts.

@@ -23,7 +23,7 @@ use crate::process::{Service, Watchdog, wait_for};
 use crate::tools::Tools;
 
 /// The hosts that the proxy leads to the registry; all others are refused.
-pub const HOSTS: [&str; 2] = ["ghcr.io", "quay.io"];
+pub const HOSTS: [&str; 3] = ["ghcr.io", "quay.io", "files.sandbox.test"];
 
 /// A running registry with the charts of this project, behind a proxy. Clusters can share it.
 #[derive(Debug)]

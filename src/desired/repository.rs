@@ -120,13 +120,26 @@ fn several(root: &Path, crds: &[PathBuf], apps: &[PathBuf]) -> Finding {
         .fix(format!("name the files to use in k3s-boot.yaml:\n{}", lines.join("\n")))
 }
 
-/// The encrypted files whose objects go into the cluster, sorted.
+/// The folders with encrypted files for the bootstrap.
+const ENCRYPTED: [&str; 6] = [
+    "bootstrap",
+    "bootstrap/secrets",
+    "bootstrap/helmfile.d/secrets",
+    "kubernetes/bootstrap",
+    "kubernetes/bootstrap/secrets",
+    "kubernetes/components/common/sops",
+];
+
+/// The encrypted files whose objects go into the cluster, sorted in each folder.
 pub(crate) fn encrypted_files(root: &Path) -> Vec<PathBuf> {
-    let files = files::read_folder(&root.join("bootstrap")).map(|entry| entry.path);
-    let mut files: Vec<_> = files.filter(|path| is_encrypted_name(path)).collect();
-    files.sort();
-    files.extend(Some(root.join(CLUSTER_SECRETS)).filter(|path| path.is_file()));
-    files
+    let of_folder = |folder: &&str| {
+        let files = files::read_folder(&root.join(folder)).map(|entry| entry.path);
+        let mut files: Vec<_> = files.filter(|path| is_encrypted_name(path)).collect();
+        files.sort();
+        files
+    };
+    let files = ENCRYPTED.iter().flat_map(of_folder);
+    files.chain(Some(root.join(CLUSTER_SECRETS)).filter(|path| path.is_file())).collect()
 }
 
 /// Whether a file is named as encrypted. `.sops.yaml` is the configuration of sops.
@@ -287,10 +300,20 @@ mod tests {
 
     #[test]
     fn encrypted_files_are_those_of_bootstrap() {
-        let files = ["bootstrap/b.sops.yaml", "bootstrap/a.sops.yml", CLUSTER_SECRETS];
-        let others = ["bootstrap/.sops.yaml", "bootstrap/plain.yaml", "kubernetes/x.sops.yaml"];
+        let files = [
+            "bootstrap/b.sops.yaml",
+            "bootstrap/a.sops.yml",
+            "bootstrap/secrets/c.sops.yaml",
+            CLUSTER_SECRETS,
+        ];
+        let others = [
+            "bootstrap/.sops.yaml",
+            "bootstrap/plain.yaml",
+            "kubernetes/x.sops.yaml",
+            "bootstrap/other/d.sops.yaml",
+        ];
         let root = tree(&[files, others].concat());
         let found = encrypted_files(root.path());
-        assert_eq!(found, [files[1], files[0], files[2]].map(|file| root.path().join(file)));
+        assert_eq!(found, [files[1], files[0], files[2], files[3]].map(|file| root.path().join(file)));
     }
 }

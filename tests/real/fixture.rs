@@ -43,7 +43,8 @@ fn registry() -> Arc<Registry> {
     Arc::clone(registry.get_or_insert_with(|| registry_with(&[])))
 }
 
-fn registry_with(charts: &[Chart]) -> Arc<Registry> {
+/// A registry with these additional charts.
+pub(crate) fn registry_with(charts: &[Chart]) -> Arc<Registry> {
     let charts = charts.iter().cloned().map(Chart::without_schemas);
     let charts: Vec<_> = Chart::large_without_schemas().unwrap().into_iter().chain(charts).collect();
     Registry::start_with(tools(), &charts).unwrap()
@@ -51,7 +52,7 @@ fn registry_with(charts: &[Chart]) -> Arc<Registry> {
 
 impl Fixture {
     pub(crate) fn start(name: &str) -> Self {
-        Self::with(Options { registry: Some(registry()), ..options(name) })
+        Self::with_registry(name, registry())
     }
 
     /// With its own registry, to inject faults.
@@ -66,7 +67,11 @@ impl Fixture {
 
     /// With a registry that has these additional charts.
     pub(crate) fn with_charts(name: &str, charts: &[Chart]) -> Self {
-        Self::with(Options { registry: Some(registry_with(charts)), ..options(name) })
+        Self::with_registry(name, registry_with(charts))
+    }
+
+    pub(crate) fn with_registry(name: &str, registry: Arc<Registry>) -> Self {
+        Self::with(Options { registry: Some(registry), ..options(name) })
     }
 
     fn with(options: Options) -> Self {

@@ -23,6 +23,7 @@ mod interrupted;
 mod jobs;
 mod k3s_and_nodes;
 mod kills;
+mod layouts;
 mod manifests;
 mod original_files;
 mod pins;

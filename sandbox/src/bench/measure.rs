@@ -54,6 +54,11 @@ impl Place {
         Ok(Self { sandbox, checkout, helmfile: tools.helmfile(), program: program.to_owned() })
     }
 
+    /// The path of helmfile.
+    pub(super) fn helmfile(&self) -> &Path {
+        &self.helmfile
+    }
+
     /// The two syncs.
     pub(super) fn plain(&self) -> Result<Cost> {
         self.counted(|| {
@@ -80,7 +85,7 @@ impl Place {
         })
     }
 
-    fn counted(&self, work: impl FnOnce() -> Result<Cost>) -> Result<Cost> {
+    pub(super) fn counted(&self, work: impl FnOnce() -> Result<Cost>) -> Result<Cost> {
         let mark = self.sandbox.audit_mark()?;
         let cost = work()?;
         let events = self.sandbox.audit_since(mark)?;

@@ -1,5 +1,6 @@
 //! A CONNECT proxy that terminates TLS, injects faults and forwards all other requests to the registry.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -41,6 +42,8 @@ struct State {
     /// The HTTP status for logins.
     refused_login: Option<u16>,
     requests: Vec<String>,
+    /// Files to serve instead of asking the registry, by their path.
+    files: BTreeMap<String, Vec<u8>>,
     ended: bool,
 }
 
@@ -116,6 +119,19 @@ impl Faults {
         drop(
             self.changed.wait_while(state, |state| state.holding > 0).unwrap_or_else(PoisonError::into_inner),
         );
+    }
+
+    /// Serves a file at this path, on every host.
+    pub fn serve(&self, path: &str, content: impl Into<Vec<u8>>) {
+        self.state().files.insert(path.to_owned(), content.into());
+    }
+
+    /// The answer to a request for a file that [`Self::serve`] named.
+    fn file(&self, head: &str) -> Option<Vec<u8>> {
+        let state = self.state();
+        let content = state.files.get(head.split(' ').nth(1)?)?;
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", content.len());
+        Some([head.as_bytes(), content].concat())
     }
 
     /// The number of requests so far.
@@ -284,9 +300,10 @@ impl Served {
                     let answer = format!("HTTP/1.1 {status} Fault\r\nContent-Length: 0\r\n\r\n");
                     stream.write_all(answer.as_bytes())?;
                 }
-                None => match self.faults.gate(&head) {
-                    Some(answer) => stream.write_all(answer.as_bytes())?,
-                    None => stream.write_all(&self.ask_registry(&head, &body)?)?,
+                None => match (self.faults.file(&head), self.faults.gate(&head)) {
+                    (Some(answer), _) => stream.write_all(&answer)?,
+                    (None, Some(answer)) => stream.write_all(answer.as_bytes())?,
+                    (None, None) => stream.write_all(&self.ask_registry(&head, &body)?)?,
                 },
             }
             stream.flush()?;
