@@ -40,6 +40,9 @@ pub(crate) struct Crd {
     /// The release whose chart contains it.
     #[serde(skip)]
     pub release: ReleaseId,
+    /// Whether some values of that release were decrypted or printed by a program.
+    #[serde(skip)]
+    pub is_secret: bool,
     pub name: String,
     /// The digest of the manifest: `sha256:…`.
     pub digest: String,
@@ -54,7 +57,7 @@ impl Crds {
             Ok(found) => {
                 for crd in found {
                     self.all.retain(|known| known.name != crd.name);
-                    self.all.push(Crd { release: release.id(), ..crd });
+                    self.all.push(Crd { release: release.id(), is_secret: release.has_secret_values, ..crd });
                 }
             }
             Err(reason) => self.failures.push((release.id(), reason)),
@@ -69,7 +72,7 @@ impl Crd {
         manifest.as_object_mut()?.remove("status");
         let manifest = manifest.to_string();
         let digest = format!("sha256:{:x}", Sha256::digest(manifest.as_bytes()));
-        Some(Self { release: ReleaseId::default(), name: id.name, digest, manifest })
+        Some(Self { name: id.name, digest, manifest, ..Self::default() })
     }
 
     /// The identity of a definition with this name.

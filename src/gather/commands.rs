@@ -11,6 +11,7 @@ use crate::base::error::Error;
 use crate::base::files::{self, LARGEST};
 use crate::base::finding::Finding;
 use crate::base::progress;
+use crate::base::stages::Stage;
 use crate::desired::commands::{SecretsCommand, needed};
 use crate::desired::object_source::ObjectSource;
 use crate::process::find_program;
@@ -37,7 +38,8 @@ impl CommandOutputs {
 async fn run(context: Context<'_>) -> Result<Vec<(ObjectSource, Result<SecretString, Finding>)>, Error> {
     let Context { settings, tools, .. } = context;
     let mut outputs = Vec::new();
-    if settings.offline {
+    // Nobody is asked for a password that is not needed.
+    if settings.offline || settings.plan_options.stages.has(Stage::Secrets) {
         return Ok(outputs);
     }
     for command in &settings.secret_commands {

@@ -9,6 +9,7 @@ use super::Context;
 use crate::base::error::Error;
 use crate::base::files::{self, LARGEST};
 use crate::base::finding::Finding;
+use crate::base::stages::Stage;
 use crate::desired::object_source::{ManifestSource, ObjectSource};
 use crate::tools::download;
 
@@ -23,7 +24,9 @@ const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "K
 pub(super) async fn read(
     context: Context<'_>,
 ) -> Result<Vec<(ObjectSource, Result<SecretString, Finding>)>, Error> {
-    let sources = context.settings.manifests.iter().map(async |manifest| {
+    let is_skipped = context.settings.plan_options.stages.has(Stage::Manifests);
+    let manifests = context.settings.manifests.iter().filter(|_| !is_skipped);
+    let sources = manifests.map(async |manifest| {
         let source = ObjectSource::Manifest(manifest.shown(&context.settings.root));
         let text = match manifest {
             ManifestSource::Path(path) if path.is_dir() => folder(context, path, &source).await?,

@@ -59,6 +59,30 @@ impl LiveCrd {
     }
 }
 
+impl Comparison {
+    /// Compares the definition in the cluster with the result of a dry run.
+    pub(super) fn new(live: &Value, applied: Fact<Value>) -> Self {
+        let generation = |object: &Value| object.pointer("/metadata/generation").and_then(Value::as_i64);
+        let next = applied.as_ref().ok().and_then(generation).or_else(|| generation(live));
+        let texts = |pointer: &str| {
+            let items = live.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+            items.filter_map(|item| item.as_str().map(ToOwned::to_owned)).collect()
+        };
+        let annotations = live.pointer("/metadata/annotations").and_then(Value::as_object);
+        let annotations = annotations.into_iter().flatten();
+        Self {
+            versions: versions(live),
+            stored: texts("/status/storedVersions"),
+            annotations: annotations
+                .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+                .collect(),
+            would_change: applied
+                .map(|applied| fields(live, &applied).into_iter().map(|change| change.path).collect()),
+            next_generation: next.unwrap_or_default(),
+        }
+    }
+}
+
 /// The path of a definition in the API.
 pub(crate) fn path(name: &str) -> String {
     format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
@@ -83,39 +107,18 @@ impl Toolbox {
             let mut live = LiveCrd::new(meta);
             if live.owner.is_none() && !live.is_applied(crd) {
                 // It may have been deleted since it was listed.
-                let Some(comparison) = self.compare(crd).await? else { return Ok(None) };
-                live.comparison = Some(comparison);
+                let path = path(&crd.name);
+                let Some(found) = self.api_read::<Value>(Call::get(&path).accept(WHOLE).listed()).await?
+                else {
+                    return Ok(None);
+                };
+                let applied = self.dry_run(&path, &crd.object(), FIELD_MANAGER, crd.is_secret).await?;
+                live.comparison = Some(Comparison::new(&found, applied));
             }
             Ok(Some((crd.name.clone(), live)))
         });
         let observed: Result<Vec<_>, Error> = join_all(observed).await.into_iter().collect();
         Ok(observed?.into_iter().flatten().collect())
-    }
-
-    async fn compare(&self, crd: &Crd) -> Result<Option<Comparison>, Error> {
-        let path = path(&crd.name);
-        let Some(live) = self.api_read::<Value>(Call::get(&path).accept(WHOLE).listed()).await? else {
-            return Ok(None);
-        };
-        let applied = self.dry_run(&path, &crd.object(), FIELD_MANAGER, false).await?;
-        let generation = |object: &Value| object.pointer("/metadata/generation").and_then(Value::as_i64);
-        let next = applied.as_ref().ok().and_then(generation).or_else(|| generation(&live));
-        let texts = |pointer: &str| {
-            let items = live.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
-            items.filter_map(|item| item.as_str().map(ToOwned::to_owned)).collect()
-        };
-        let annotations = live.pointer("/metadata/annotations").and_then(Value::as_object);
-        let annotations = annotations.into_iter().flatten();
-        Ok(Some(Comparison {
-            versions: versions(&live),
-            stored: texts("/status/storedVersions"),
-            annotations: annotations
-                .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-                .collect(),
-            would_change: applied
-                .map(|applied| fields(&live, &applied).into_iter().map(|change| change.path).collect()),
-            next_generation: next.unwrap_or_default(),
-        }))
     }
 
     /// Why a definition is not established: `None` if it is, so that its objects can be created.

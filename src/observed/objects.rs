@@ -7,11 +7,13 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize as _;
 use serde_json::Value;
 
+use super::crds::Comparison;
 use super::inventory::Meta;
 use super::kinds::Kinds;
 use super::manager::Manager;
 use crate::base::error::Error;
 use crate::base::fingerprint::{Fingerprint, HashKey};
+use crate::base::stages::Stage;
 use crate::desired::manifests::diff::fields;
 use crate::desired::objects::{Object, ObjectId, identities};
 use crate::tools::Toolbox;
@@ -37,6 +39,10 @@ pub(crate) struct LiveObject {
     /// The fields that applying the object would change, from a dry run, because the API server adds defaults and
     /// normalizes values. `None` for core kinds, and if the API server rejects the object.
     pub would_change: Option<Vec<String>>,
+    /// Why the API server rejects the object, if it does.
+    pub rejected: Option<String>,
+    /// How the definition differs, if it is a CRD.
+    pub crd: Option<Comparison>,
 }
 
 impl LiveObject {
@@ -50,6 +56,8 @@ impl LiveObject {
             owner: Manager::owner(&meta),
             identities: identities(object, key),
             would_change: None,
+            rejected: None,
+            crd: None,
         }
     }
 }
@@ -95,9 +103,14 @@ impl Toolbox {
         let mut found = LiveObject::new(&live, key);
         if !id.is_core() {
             let manifest: Value = serde_json::from_str(object.manifest.expose_secret()).unwrap_or_default();
-            let applied = self.dry_run(&path, &manifest, FIELD_MANAGER, true).await?.ok();
+            let is_secret = object.source.stage() == Stage::Secrets;
+            let applied = self.dry_run(&path, &manifest, FIELD_MANAGER, is_secret).await?;
+            found.rejected = applied.as_ref().err().cloned();
+            if id.is_crd() {
+                found.crd = Some(Comparison::new(&live, applied.clone()));
+            }
             let paths = |applied| fields(&live, &applied).into_iter().map(|change| change.path).collect();
-            found.would_change = applied.map(paths);
+            found.would_change = applied.ok().map(paths);
         }
         Ok(Some((id.clone(), found)))
     }

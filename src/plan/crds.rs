@@ -53,20 +53,35 @@ fn action(crd: &Crd, live: Option<&LiveCrd>) -> CrdAction {
     }
     // Without a comparison, the annotation shows that nothing has changed.
     let Some(comparison) = &live.comparison else { return CrdAction::UpToDate };
-    let desired = crd.object();
-    let wanted = versions(&desired);
-    if is_newer(comparison, &desired, &wanted) {
-        return CrdAction::Newer;
-    }
-    let lost: Vec<_> = comparison.stored.difference(&wanted).cloned().collect();
-    if !lost.is_empty() {
-        return CrdAction::KeepsVersions(lost);
+    match kept(comparison, &crd.object()) {
+        Some(Kept::Newer) => return CrdAction::Newer,
+        Some(Kept::Versions(versions)) => return CrdAction::KeepsVersions(versions),
+        None => {}
     }
     match &comparison.would_change {
         Ok(fields) if fields.is_empty() => CrdAction::UpToDate,
         Ok(fields) => CrdAction::Change(fields.clone(), crd.mark(comparison.next_generation)),
         Err(reason) => CrdAction::Rejected(reason.clone()),
     }
+}
+
+/// Why a definition in the cluster stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It is newer.
+    Newer,
+    /// Objects may be stored in these versions, which the desired one does not have.
+    Versions(Vec<String>),
+}
+
+/// Why the definition in the cluster stays, if it does.
+pub(super) fn kept(live: &Comparison, desired: &serde_json::Value) -> Option<Kept> {
+    let wanted = versions(desired);
+    if is_newer(live, desired, &wanted) {
+        return Some(Kept::Newer);
+    }
+    let lost: Vec<_> = live.stored.difference(&wanted).cloned().collect();
+    (!lost.is_empty()).then_some(Kept::Versions(lost))
 }
 
 /// Whether the definition in the cluster is newer: it has all versions of the desired one and more, or a newer version in one of

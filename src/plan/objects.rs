@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use secrecy::ExposeSecret as _;
+
+use super::crds::{self, Kept};
 use super::options::PlanOptions;
 use crate::base::finding::Finding;
 use crate::base::stages::Stage;
@@ -29,6 +32,8 @@ pub(crate) enum ObjectAction {
     UpToDate,
     /// Flux or a Helm release manages it, such as `Kustomization flux-system/apps`.
     ManagedElsewhere(String),
+    /// It stays as it is, for this reason.
+    Keep(String),
 }
 
 impl ObjectAction {
@@ -56,6 +61,9 @@ pub(super) fn plan(
         if action == ObjectAction::Create && plan_options.stages.has(Stage::Namespaces) {
             findings.extend(no_namespace(object, desired, live));
         }
+        if matches!(action, ObjectAction::Change(_)) {
+            findings.extend(rejected(object, objects));
+        }
         if matches!(action, ObjectAction::Change(_)) && !plan_options.rotate_age_key {
             findings.extend(removed_identity(object, objects));
         }
@@ -70,6 +78,19 @@ fn action(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> ObjectAc
     };
     if let Some(owner) = &live.owner {
         return ObjectAction::ManagedElsewhere(owner.clone());
+    }
+    if let Some(comparison) = &live.crd {
+        let desired = serde_json::from_str(object.manifest.expose_secret()).unwrap_or_default();
+        match crds::kept(comparison, &desired) {
+            Some(Kept::Newer) => return ObjectAction::Keep("newer in the cluster".to_owned()),
+            Some(Kept::Versions(versions)) => {
+                let versions = versions.join(", ");
+                return ObjectAction::Keep(format!(
+                    "objects may be stored in version {versions}, which it does not have"
+                ));
+            }
+            None => {}
+        }
     }
     let by_hash = || {
         let gone = live.ours.iter().filter(|key| !object.fingerprint.sets(key));
@@ -95,6 +116,17 @@ fn no_namespace(object: &Object, desired: &Desired, live: &Live) -> Option<Findi
     })
 }
 
+/// An object that the API server rejects would end the run half-way.
+fn rejected(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> Option<Finding> {
+    let reason = objects.get(&object.id)?.rejected.as_ref()?;
+    let problem = object.source.problem("contains an object that the API server rejects");
+    let fix = format!(
+        "correct it, or delete the object in the cluster if it may be replaced ({})",
+        object.id.words()
+    );
+    Some(problem.with("object", object.id.words()).with("reason", reason).fix(fix))
+}
+
 /// Refuses to remove an age identity: what only it can decrypt would be lost.
 fn removed_identity(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> Option<Finding> {
     let live = objects.get(&object.id)?;
@@ -112,12 +144,13 @@ fn removed_identity(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -
 mod tests {
     use secrecy::SecretString;
 
-    use super::ObjectAction::{Change, Create, ManagedElsewhere, UpToDate};
+    use super::ObjectAction::{Change, Create, Keep, ManagedElsewhere, UpToDate};
     use super::*;
     use crate::base::fingerprint::HashKey;
     use crate::base::redact::Redactor;
     use crate::base::stages::SkippedStages;
     use crate::desired::object_source::ObjectSource;
+    use crate::observed::crds::Comparison;
 
     fn secret(key: &HashKey, name: &str, value: &str) -> Object {
         let text = format!(
@@ -208,5 +241,45 @@ mod tests {
         assert_eq!(findings[0].summary, "Namespace is missing");
         let (_, findings) = planned(vec![secret(&key, "a", "x")], Vec::new(), &PlanOptions::default());
         assert_eq!(findings, []);
+    }
+
+    #[test]
+    fn a_crd_is_never_downgraded() {
+        let text = r#"{"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "xs.example.org"},
+            "spec": {"group": "example.org", "names": {"kind": "X", "plural": "xs"}, "versions": [{"name": "v1"}]}}"#;
+        let source = ObjectSource::Manifest("crds.yaml".to_owned());
+        let crd = || {
+            let parsed = crate::desired::objects::parse(
+                &source,
+                &text.into(),
+                &HashKey::default(),
+                &Redactor::default(),
+            );
+            parsed.ok().unwrap().remove(0)
+        };
+        let act = |versions: &[&str], stored: &[&str], rejected: Option<&str>| {
+            let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            let comparison = Comparison {
+                versions: set(versions),
+                stored: set(stored),
+                annotations: BTreeMap::new(),
+                would_change: Ok(Vec::new()),
+                next_generation: 2,
+            };
+            let would_change = Some(vec!["spec".to_owned()]).filter(|_| rejected.is_none());
+            let rejected = rejected.map(ToOwned::to_owned);
+            let live = LiveObject { crd: Some(comparison), would_change, rejected, ..LiveObject::default() };
+            let (actions, findings) = planned(vec![crd()], vec![(crd().id, live)], &PlanOptions::default());
+            (actions[0].clone(), findings.into_iter().map(|finding| finding.summary).collect::<Vec<_>>())
+        };
+        assert_eq!(act(&["v1"], &["v1"], None).0, Change(vec!["spec".to_owned()]));
+        assert_eq!(act(&["v1", "v2"], &["v1"], None).0, Keep("newer in the cluster".to_owned()));
+        assert!(
+            matches!(act(&["v1beta1"], &["v1beta1"], None).0, Keep(reason) if reason.contains("v1beta1"))
+        );
+        // It would only be rejected after other objects have been applied.
+        let (action, findings) = act(&["v1"], &["v1"], Some("spec.scope is immutable"));
+        assert!(matches!(action, Change(_)));
+        assert_eq!(findings, ["Manifest contains an object that the API server rejects"]);
     }
 }

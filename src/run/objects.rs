@@ -68,6 +68,9 @@ fn log_object(id: &ObjectId, action: &ObjectAction) {
         ObjectAction::ManagedElsewhere(owner) => {
             tracing::info!(kind, object = %path, by = %owner, "Object is managed elsewhere");
         }
+        ObjectAction::Keep(reason) => {
+            tracing::info!(kind, object = %path, reason = %reason, "Object stays as it is");
+        }
         ObjectAction::UpToDate if kind == "Secret" => tracing::info!(secret = %path, "Secret unchanged"),
         ObjectAction::UpToDate => tracing::info!(kind, object = %path, "Object unchanged"),
     }

@@ -59,13 +59,16 @@ fn a_second_preflight_does_not_run_it_again() {
 }
 
 #[test]
-fn offline_no_command_runs() {
+fn no_command_runs_offline_or_without_its_stage() {
     let config = "  - {command: [/bin/sh, -c, ': > ../ran']}\n";
     let fixture = fixture("check", config).args(&["--offline"]);
     let ran = fixture.run();
     ran.assert().code(0);
     assert!(ran.stdout.contains("secrets-commands"), "{}", ran.stdout);
     assert!(!fixture.path("ran").exists());
+    let fixture = self::fixture("apps", config).args(&["--skip", "secrets"]);
+    fixture.run().assert().code(0);
+    assert!(!fixture.path("ran").exists(), "nobody is asked for a password that is not needed");
 }
 
 #[test]

@@ -172,6 +172,29 @@ fn manifests_before_the_apps() {
     fixture.get("/apis/example.com/v1/pools/first");
     fixture.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/example:view");
     fixture.get("/api/v1/namespaces/kube-system/configmaps/zones");
+    // A newer CRD stays, and what Flux manages.
+    let pools = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/pools.example.com";
+    let mut newer = fixture.get(pools);
+    newer["metadata"] = json!({"name": "pools.example.com"});
+    let mut version = newer["spec"]["versions"][0].clone();
+    (version["name"], version["storage"]) = ("v2".into(), false.into());
+    newer["spec"]["versions"].as_array_mut().unwrap().push(version);
+    newer.as_object_mut().unwrap().remove("status");
+    fixture.apply(&newer.to_string());
+    let flux = "kustomize.toolkit.fluxcd.io";
+    let zones = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"zone": "b"}, "metadata": {"name": "zones",
+        "namespace": "kube-system", "labels": {format!("{flux}/name"): "apps", format!("{flux}/namespace"): "flux-system"}}});
+    fixture.apply(&zones.to_string());
+    let mark = fixture.sandbox.audit_mark().unwrap();
+    let ran = fixture.k3s_boot(&["diff"]).env("CLUSTER", "main").run();
+    for line in [
+        "! skip CustomResourceDefinition pools.example.com: newer in the cluster\n",
+        "! skip ConfigMap kube-system/zones: managed by Kustomization flux-system/apps\n",
+    ] {
+        assert!(ran.stdout.contains(line), "{line}\n{}", ran.stdout);
+    }
+    fixture.apps(&[]).env("CLUSTER", "main").run().assert().code(0);
+    assert_eq!(fixture.changes(mark), [""; 0]);
     // The folder of a cluster.
     assert!(fixture.sandbox.get("/api/v1/namespaces/base").unwrap().is_none());
     // Another file behind the URL is refused.

@@ -16,7 +16,7 @@ words! {
         Change = "change",
         /// It is up to date.
         Unchanged = "unchanged",
-        /// Flux or a Helm release manages it.
+        /// Flux or a Helm release manages it, or it is newer in the cluster.
         Skip = "skip",
     }
 }
@@ -49,6 +49,7 @@ impl AppliedDiff {
             ObjectAction::ManagedElsewhere(owner) => {
                 (AppliedChange::Skip, Vec::new(), Some(format!("managed by {owner}")))
             }
+            ObjectAction::Keep(reason) => (AppliedChange::Skip, Vec::new(), Some(reason.clone())),
         };
         Self { stage: *stage, kind: id.kind.clone(), name: id.path(), action, fields, reason }
     }
