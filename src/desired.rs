@@ -5,6 +5,7 @@ pub(crate) mod chart;
 pub(crate) mod crds;
 pub(crate) mod encrypted;
 pub(crate) mod manifests;
+pub(crate) mod namespaces;
 pub(crate) mod objects;
 pub(crate) mod releases;
 pub(crate) mod repository;
@@ -22,6 +23,7 @@ use semver::Version;
 use self::chart::Chart;
 use self::crds::Crds;
 use self::encrypted::EncryptedFile;
+use self::namespaces::Namespace;
 use self::objects::Object;
 use self::releases::Release;
 use self::synced::Synced;
@@ -46,7 +48,7 @@ pub(crate) fn installs_cni(chart: &str) -> bool {
 /// Everything that a bootstrap creates, and what of the repository shows whether it will work.
 pub(crate) struct Desired {
     /// Namespaces, in the order in which they are created.
-    pub namespaces: Vec<String>,
+    pub namespaces: Vec<Namespace>,
     /// The age key and the objects of the encrypted files.
     pub objects: Vec<Object>,
     /// The helmfiles, in the order in which they are synced.

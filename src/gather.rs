@@ -34,7 +34,8 @@ use crate::check::Facts;
 use crate::check::options::CheckOptions;
 use crate::desired::crds::Crds;
 use crate::desired::manifests::Manifests;
-use crate::desired::{Coverage, Desired, Helmfile, encrypted, repository, synced};
+use crate::desired::releases::Release;
+use crate::desired::{Coverage, Desired, Helmfile, encrypted, namespaces, repository, synced};
 use crate::observed::cluster::Cluster;
 use crate::observed::{Live, Observed, Program};
 use crate::plan::{needs_rendering, plan};
@@ -165,12 +166,15 @@ pub(crate) async fn gather(
         scripts: files.scripts,
     };
     let (helmfiles, rendered) = split(builds, has_unsupported_version(settings, &versions), &mut problems);
-    let of_releases = helmfiles.iter().flat_map(namespaces_of).map(String::as_str);
-    let namespaces = repository::namespaces(&settings.root, settings.namespaces.as_deref(), of_releases);
     let synced = sync_path(&helmfiles).and_then(|path| match &git.tracked {
         Ok(tracked) => Ok(synced::read(&settings.root, path, tracked)),
         Err(reason) => Err(reason.clone()),
     });
+    let mut declared = files.declared;
+    synced.iter().for_each(|synced| declared.keep_applied(synced));
+    let releases = helmfiles.iter().flat_map(|helmfile| &helmfile.releases);
+    let releases = releases.filter(|release| release.is_wanted()).map(Release::id);
+    let namespaces = namespaces::namespaces(&declared, settings.namespaces.as_deref(), releases);
     let mut desired = Desired {
         namespaces,
         objects,
@@ -301,10 +305,6 @@ fn unread(settings: &Settings, builds: &[builds::Build]) -> Option<String> {
     let unread: Vec<_> = unread.collect();
     let verb = if unread.len() == 1 { "was" } else { "were" };
     (!unread.is_empty()).then(|| format!("{} {verb} not read", unread.join(", ")))
-}
-
-fn namespaces_of(helmfile: &Helmfile) -> impl Iterator<Item = &String> {
-    helmfile.releases.iter().filter(|release| release.is_wanted()).map(|release| &release.namespace)
 }
 
 /// All files with an encrypted name: those of the bootstrap, and those that Git tracks.

@@ -1,6 +1,7 @@
 //! The plan: a pure function of desired and observed state.
 
 pub(crate) mod crds;
+pub(crate) mod namespaces;
 pub(crate) mod options;
 pub(crate) mod recovery;
 pub(crate) mod releases;
@@ -9,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use self::crds::CrdPlan;
+use self::namespaces::NamespacePlan;
 use self::options::PlanOptions;
 use self::recovery::Origin;
 use self::releases::{ReleaseAction, ReleasePlan};
@@ -25,8 +27,8 @@ use crate::observed::objects::LiveObject;
 /// What a bootstrap will do.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Plan {
-    /// The desired namespaces, and whether to create them.
-    pub namespaces: Vec<(String, NamespaceAction)>,
+    /// The desired namespaces, and what happens to them.
+    pub namespaces: Vec<NamespacePlan>,
     /// The desired objects, and what happens to them.
     pub objects: Vec<(ObjectId, ObjectAction)>,
     /// The custom resource definitions of a helmfile that is only rendered, and what happens to them.
@@ -60,7 +62,7 @@ impl Plan {
 
     /// Whether there is nothing to change.
     pub(crate) fn is_empty(&self) -> bool {
-        self.namespaces.iter().all(|(_, action)| *action != NamespaceAction::Create)
+        !self.namespaces.iter().any(|namespace| namespace.action.applies())
             && !self
                 .objects
                 .iter()
@@ -68,14 +70,6 @@ impl Plan {
             && !self.crds.iter().any(|crd| crd.action.applies())
             && !self.releases().any(|release| release.action.syncs())
     }
-}
-
-/// What happens to a namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NamespaceAction {
-    /// It is created.
-    Create,
-    Exists,
 }
 
 /// What happens to an object.
@@ -108,30 +102,20 @@ pub(crate) fn plan(
     live.claims.as_ref().map_err(|reason| unread(reason))?;
     let stored = live.releases.as_ref().map_err(|reason| unread(reason))?;
     let mut findings = Vec::new();
-    let mut namespaces = Vec::new();
+    let mut planned = Vec::new();
     let wanted_namespaces = desired.namespaces.iter().filter(|_| !plan_options.stages.has(Stage::Namespaces));
-    for name in wanted_namespaces {
-        let action = match live.cluster.namespaces.get(name).map(String::as_str) {
-            None => NamespaceAction::Create,
-            Some("Terminating") => {
-                findings
-                    .push(Finding::error("plan", "Namespace is being deleted").with("namespace", name).fix(
-                    format!(
-                        "wait until it is gone; `kubectl get namespace {name} -o yaml` shows what blocks the deletion"
-                    ),
-                ));
-                continue;
-            }
-            Some(_) => NamespaceAction::Exists,
-        };
-        namespaces.push((name.clone(), action));
+    for namespace in wanted_namespaces {
+        match namespaces::plan(namespace, live) {
+            Ok(plan) => planned.push(plan),
+            Err(finding) => findings.push(finding),
+        }
     }
     let mut objects = Vec::new();
     let wanted_objects = desired.objects.iter().filter(|_| !plan_options.stages.has(Stage::Secrets));
     for object in wanted_objects {
         let action = object_action(object, objects_there);
-        if action == ObjectAction::Create && plan_options.stages.has(Stage::Namespaces) {
-            findings.extend(no_namespace(object, live));
+        if action == ObjectAction::Create {
+            findings.extend(no_namespace(object, desired, live, plan_options));
         }
         if matches!(action, ObjectAction::Change(_)) && !plan_options.rotate_age_key {
             findings.extend(removed_identity(object, objects_there));
@@ -189,17 +173,31 @@ pub(crate) fn plan(
         Origin::AtWork(_) | Origin::Until(..) | Origin::Unknown => None,
     });
     let unlocks = unlocks.collect();
-    Ok(Plan { namespaces, objects, crds, helmfiles, unlocks })
+    Ok(Plan { namespaces: planned, objects, crds, helmfiles, unlocks })
 }
 
-/// An object cannot be created if its namespace is missing and the stage `namespaces` is skipped.
-fn no_namespace(object: &Object, live: &Live) -> Option<Finding> {
+/// An object cannot be created if its namespace is missing and is not created before.
+fn no_namespace(
+    object: &Object,
+    desired: &Desired,
+    live: &Live,
+    plan_options: &PlanOptions,
+) -> Option<Finding> {
     let namespace = object.id.namespace.as_ref()?;
-    (!live.cluster.namespaces.contains_key(namespace)).then(|| {
+    let is_skipped = plan_options.stages.has(Stage::Namespaces);
+    let is_desired = desired.namespaces.iter().any(|desired| desired.name == *namespace);
+    let is_object =
+        desired.objects.iter().any(|object| object.id.kind == "Namespace" && object.id.name == *namespace);
+    let is_created = (is_desired && !is_skipped) || is_object;
+    (!is_created && !live.cluster.namespaces.contains_key(namespace)).then(|| {
         Finding::error("plan", "Namespace is missing")
             .with("namespace", namespace)
             .with("object", object.id.words())
-            .fix("do not skip the stage `namespaces`")
+            .fix(if is_desired {
+                "do not skip the stage `namespaces`".to_owned()
+            } else {
+                format!("declare it in kubernetes/apps/{namespace}/kustomization.yaml, or list all namespaces in k3s-boot.yaml with `namespaces`")
+            })
     })
 }
 
@@ -298,13 +296,13 @@ mod tests {
 
     use secrecy::SecretString;
 
-    use super::NamespaceAction as Namespace;
     use super::ObjectAction::{Change, Create, ManagedByFlux, UpToDate};
+    use super::namespaces::NamespaceAction as Namespace;
     use super::*;
     use crate::base::fingerprint::HashKey;
     use crate::base::redact::Redactor;
     use crate::desired::releases::parse;
-    use crate::desired::{Helmfile, objects};
+    use crate::desired::{Helmfile, namespaces, objects};
     use crate::observed::claims::Claims;
     use crate::observed::run_state::Operation;
     use crate::process::identity::ProcessState;
@@ -343,7 +341,10 @@ mod tests {
     }
 
     fn desired(objects: Vec<Object>) -> Desired {
-        Desired { namespaces: vec!["a".to_owned(), "b".to_owned()], objects, ..Desired::default() }
+        let none = namespaces::Declared::default();
+        let names = ["a", "b", "flux-system"].map(ToOwned::to_owned);
+        let namespaces = namespaces::namespaces(&none, Some(&names), std::iter::empty());
+        Desired { namespaces, objects, ..Desired::default() }
     }
 
     #[test]
@@ -367,10 +368,10 @@ mod tests {
             &PlanOptions::default(),
         )
         .unwrap();
-        assert_eq!(
-            plan.namespaces,
-            [("a".to_owned(), Namespace::Create), ("b".to_owned(), Namespace::Exists)]
-        );
+        let namespaces: Vec<_> =
+            plan.namespaces.iter().map(|plan| (plan.namespace.name.as_str(), plan.action.clone())).collect();
+        let created = ["a", "flux-system"].map(|name| (name, Namespace::Create));
+        assert_eq!(namespaces, [created[0].clone(), ("b", Namespace::Exists), created[1].clone()]);
         let actions: Vec<_> = plan.objects.into_iter().map(|(_, action)| action).collect();
         let changed = Change(vec!["data.age\\.agekey".to_owned()]);
         let annotated = Change(vec!["the last-applied annotation".to_owned()]);

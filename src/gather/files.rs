@@ -8,15 +8,13 @@ use crate::base::files;
 use crate::base::files::{Entry, LARGEST};
 use crate::base::finding::{Finding, Findings};
 use crate::base::redact::Redactor;
+use crate::desired::namespaces::{self, Declared};
 use crate::desired::state_file::{self, StateFile};
 use crate::desired::{AgeKey, age, objects, repository, sops_config};
 use crate::observed::Program;
 use crate::process::find_program;
 use crate::settings::{PROGRAMS, Settings, missing_env};
 use crate::tools::kubeconfig;
-
-/// How many findings of one kind are reported.
-const MAX_FINDINGS: usize = 20;
 
 /// What was read without running a program.
 pub(crate) struct Files {
@@ -27,6 +25,8 @@ pub(crate) struct Files {
     pub(super) helmfiles: Vec<StateFile>,
     pub(super) encrypted: Vec<PathBuf>,
     pub(super) age_key: Option<(AgeKey, age::Selection)>,
+    /// The namespaces that the repository declares.
+    pub(super) declared: Declared,
     /// How many files have the name of the original `bootstrap-apps.sh`.
     pub(super) scripts: usize,
     /// The problems that were found.
@@ -49,6 +49,7 @@ pub(crate) fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Fil
         helmfiles: Vec::new(),
         encrypted: Vec::new(),
         age_key: None,
+        declared: Declared::default(),
         scripts: 0,
         problems: findings.0,
     }
@@ -74,19 +75,14 @@ pub(crate) fn files(settings: &Settings, redactor: &Redactor) -> Files {
         );
         encrypted.extend(good.map(|()| path));
     }
+    let mut declared = namespaces::declared(&settings.root);
+    findings.0.append(&mut declared.problems);
     if settings.namespaces.is_none() {
-        let unusable = repository::unusable_folders(&settings.root);
-        findings.0.extend(unusable.iter().take(MAX_FINDINGS).map(|folder| {
-            let finding = Finding::warning("namespaces", "Folder name is not a valid namespace")
-                .with("folder", folder.display());
-            let more = unusable.len().saturating_sub(MAX_FINDINGS);
-            let finding = if more > 0 { finding.with("and_more", more) } else { finding };
-            finding.fix("use lower-case letters, digits and `-`")
-        }));
+        findings.0.append(&mut declared.invalid_names);
     }
     let (scripts, old) = old_scripts(settings);
     findings.0.extend(old);
-    Files { programs, target, helmfiles, encrypted, age_key, scripts, problems: findings.0 }
+    Files { programs, target, helmfiles, encrypted, age_key, declared, scripts, problems: findings.0 }
 }
 
 /// How many files have the name of the script that k3s-boot replaces, and findings for those that still do its work.

@@ -1,6 +1,7 @@
 //! The report of `k3s-boot diff`, as text or JSON.
 
 mod crds;
+mod namespaces;
 
 use std::fmt::Write as _;
 
@@ -9,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::crds::CrdDiff;
+use self::namespaces::NamespaceDiff;
 use super::failure::FailureReport;
 use super::{ClusterReport, ProblemReport, SchemaVersion};
 use crate::base::error::Error;
@@ -19,17 +21,7 @@ use crate::base::url::Url;
 use crate::desired::manifests::diff::{ObjectChange, ObjectDiff};
 use crate::desired::values::ValueChange;
 use crate::plan::releases::{ReleaseAction, ReleasePlan};
-use crate::plan::{NamespaceAction, ObjectAction, Plan};
-
-words! {
-    /// What would happen to a namespace.
-    NamespaceChange {
-        /// It would be created.
-        Create = "create",
-        /// It exists.
-        Unchanged = "unchanged",
-    }
-}
+use crate::plan::{ObjectAction, Plan};
 
 words! {
     /// What would happen to an object of an encrypted file.
@@ -108,15 +100,6 @@ pub(crate) struct DiffReport {
     /// Objects of releases, with `--manifests`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifests: Option<Vec<ManifestDiff>>,
-}
-
-/// A namespace.
-#[derive(Debug, JsonSchema, Serialize)]
-pub(crate) struct NamespaceDiff {
-    /// The name.
-    pub name: String,
-    /// What would happen to it.
-    pub action: NamespaceChange,
 }
 
 /// An object of an encrypted file; never its contents.
@@ -313,13 +296,6 @@ impl DiffReport {
         cluster: Option<ClusterReport>,
         redactor: &Redactor,
     ) -> Self {
-        let namespaces = plan.namespaces.iter().map(|(name, action)| NamespaceDiff {
-            name: name.clone(),
-            action: match action {
-                NamespaceAction::Create => NamespaceChange::Create,
-                NamespaceAction::Exists => NamespaceChange::Unchanged,
-            },
-        });
         let objects = plan.objects.iter().map(|(id, action)| {
             let (action, fields, reason) = match action {
                 ObjectAction::Create => (SecretChange::Create, Vec::new(), None),
@@ -334,7 +310,7 @@ impl DiffReport {
         Self {
             changes: Some(!plan.is_empty()),
             cluster,
-            namespaces: namespaces.collect(),
+            namespaces: plan.namespaces.iter().map(|one| NamespaceDiff::new(one, redactor)).collect(),
             objects: objects.collect(),
             crds: plan.crds.iter().map(|crd| CrdDiff::new(crd, redactor)).collect(),
             releases: plan.releases().map(|release| ReleaseDiff::new(release, redactor)).collect(),
@@ -366,8 +342,7 @@ impl DiffReport {
     /// The report as text: a line for each change, and the number of unchanged items.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
-        let namespaces: Vec<_> =
-            self.namespaces.iter().map(|one| (one.name.clone(), one.action.word(), Vec::new())).collect();
+        let namespaces: Vec<_> = self.namespaces.iter().map(NamespaceDiff::lines).collect();
         section(&mut text, "Namespaces", &namespaces);
         let objects = self.objects.iter().map(|one| {
             let fields =
