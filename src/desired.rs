@@ -103,6 +103,8 @@ pub(crate) struct AgeKey {
     pub post_quantum: bool,
     /// Whether one identity belongs to a plugin.
     pub plugin: bool,
+    /// Whether there is no key file, only an encrypted Secret.
+    pub is_encrypted: bool,
 }
 
 impl Default for Desired {

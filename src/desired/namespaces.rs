@@ -190,7 +190,7 @@ pub(crate) fn namespaces(
 ) -> Vec<Namespace> {
     let all = || declared.namespaces.iter().flatten().map(|(_, found)| &found.namespace);
     let mut first: Vec<Namespace> = match named {
-        Some(names) => names.iter().map(|name| Namespace::new(name, Source::Config)).collect(),
+        Some(own) => own.iter().map(|name| Namespace::new(name, Source::Config)).collect(),
         None => all().cloned().collect(),
     };
     if named.is_none() && declared.namespaces.is_none() {

@@ -8,6 +8,7 @@
     reason = "helpers of tests end a test by panicking, as the tests themselves do"
 )]
 
+mod age_keys;
 mod api_outage;
 mod checks;
 mod cli;

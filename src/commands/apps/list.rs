@@ -68,11 +68,12 @@ fn listed(settings: &Settings, helmfiles: &[StateFile], stage: Stage) -> ListedS
         Stage::Secrets => {
             let files = settings.secret_files.clone();
             let files = files.unwrap_or_else(|| repository::encrypted_files(&settings.root));
-            let key = settings.age_key.clone();
+            // An encrypted file may have the key.
+            let key = Some(settings.age_key.clone()).filter(|path| path.exists() || settings.age_key_named);
             let shown = |path: PathBuf| {
                 path.strip_prefix(&settings.root).map_or_else(|_| path.clone(), std::path::Path::to_owned)
             };
-            std::iter::once(key).chain(files).map(|path| shown(path).display().to_string()).collect()
+            key.into_iter().chain(files).map(|path| shown(path).display().to_string()).collect()
         }
         Stage::Crds | Stage::Apps => {
             let of_stage = helmfiles.iter().filter(|helmfile| helmfile.kind.stage() == stage);

@@ -13,7 +13,7 @@ fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
 /// A line for each namespace: name, source, labels and annotations.
 fn lines(namespaces: &[Namespace]) -> Vec<String> {
     let texts = |texts: &BTreeMap<String, String>| {
-        texts.iter().map(|(key, text)| format!(" {key}={text}")).collect::<String>()
+        texts.iter().fold(String::new(), |line, (key, text)| line + " " + key + "=" + text)
     };
     let line = |one: &Namespace| {
         format!("{} ({}){}{}", one.name, one.source, texts(&one.labels), texts(&one.annotations))
