@@ -24,6 +24,7 @@ mod jobs;
 mod k3s_and_nodes;
 mod kills;
 mod manifests;
+mod namespaces;
 mod original_files;
 mod pins;
 mod preflight;
