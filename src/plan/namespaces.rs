@@ -139,7 +139,7 @@ mod tests {
             (Some("Active"), &[(label, "privileged"), ("x", "y")], &[], Change, &[annotation_path]),
             (Some("Active"), &[(label, "privileged"), ("x", "y")], &[(annotation, "disabled")], Exists, &[]),
             (Some("Active"), &of_flux, &[], ManagedByFlux("flux-system/apps".to_owned()), &[]),
-            // Somebody has copied a manifest.
+            // From a copied manifest: Flux always sets both labels.
             (Some("Active"), &of_flux[..1], &[], Change, &both),
         ];
         for (phase, labels, annotations, action, paths) in cases {

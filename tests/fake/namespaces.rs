@@ -77,7 +77,7 @@ fn diff_shows_labels_and_sources() {
 }
 
 #[test]
-fn an_object_in_a_namespace_that_nobody_creates_stops_the_run() {
+fn an_object_whose_namespace_is_not_created_stops_the_run() {
     let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: a, namespace: group}\nstringData: {k: CANARY-of-group}\n";
     let fixture = fixture("apps")
         .canary("CANARY-of-group")

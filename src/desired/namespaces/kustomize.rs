@@ -49,12 +49,14 @@ struct Item {
 pub(super) struct Reader<'a> {
     root: &'a Path,
     reads: usize,
+    /// The folders that include each other, from the outermost one.
+    open: Vec<PathBuf>,
     problems: Vec<Finding>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(root: &'a Path) -> Self {
-        Self { root, reads: 0, problems: Vec::new() }
+        Self { root, reads: 0, open: Vec::new(), problems: Vec::new() }
     }
 
     /// What could not be read.
@@ -62,20 +64,21 @@ impl<'a> Reader<'a> {
         self.problems
     }
 
-    /// The kustomization of a folder.
+    /// The kustomization of a folder, readable or not.
     pub(super) fn kustomization(&self, folder: &Path) -> Option<PathBuf> {
-        FILE_NAMES.iter().map(|name| folder.join(name)).find(|file| self.root.join(file).is_file())
+        let exists = |file: &PathBuf| std::fs::symlink_metadata(self.root.join(file)).is_ok();
+        FILE_NAMES.iter().map(|name| folder.join(name)).find(exists)
     }
 
     /// The namespaces that a folder contains or sets.
     pub(super) fn namespaces(&mut self, folder: &Path) -> Vec<Namespace> {
         let mut items = Vec::new();
         if self.kustomization(folder).is_some() {
-            self.add_folder(folder, &mut items, 0);
+            self.add_folder(folder, &mut items);
         } else {
             let mut files: Vec<_> = files::read_folder(&self.root.join(folder))
                 .map(|entry| folder.join(entry.name()))
-                .filter(|path| is_yaml(path) && self.root.join(path).is_file())
+                .filter(|path| is_yaml(path) && !self.root.join(path).is_dir())
                 .collect();
             files.sort();
             for file in files {
@@ -95,8 +98,16 @@ impl<'a> Reader<'a> {
 
     /// Adds what the kustomization of a folder includes, and changes `items` as it does. The `items` of a component are those of
     /// the kustomization that includes it.
-    fn add_folder(&mut self, folder: &Path, items: &mut Vec<Item>, depth: usize) {
-        let Some(file) = self.kustomization(folder).filter(|_| depth < MAX_DEPTH) else { return };
+    fn add_folder(&mut self, folder: &Path, items: &mut Vec<Item>) {
+        if self.open.len() < MAX_DEPTH && !self.open.iter().any(|open| open == folder) {
+            self.open.push(folder.to_owned());
+            self.add_kustomization(folder, items);
+            self.open.pop();
+        }
+    }
+
+    fn add_kustomization(&mut self, folder: &Path, items: &mut Vec<Item>) {
+        let Some(file) = self.kustomization(folder) else { return };
         let Some(text) = self.read(&file) else { return };
         let kustomization = match yaml::parse::<Value>(&text, WRITTEN) {
             Ok(kustomization) => kustomization,
@@ -107,7 +118,7 @@ impl<'a> Reader<'a> {
                 Some(path) if self.root.join(&path).is_dir() => {
                     // What a folder changes are only its own resources.
                     let mut own = Vec::new();
-                    self.add_folder(&path, &mut own, depth + 1);
+                    self.add_folder(&path, &mut own);
                     items.append(&mut own);
                 }
                 Some(path) if is_yaml(&path) => self.add_file(&path, items),
@@ -116,7 +127,7 @@ impl<'a> Reader<'a> {
         }
         for entry in strings(&kustomization, "components") {
             if let Some(path) = below(folder, entry).filter(|_| !is_remote(entry)) {
-                self.add_folder(&path, items, depth + 1);
+                self.add_folder(&path, items);
             }
         }
         if let Some(name) = kustomization.get("namespace").and_then(Value::as_str) {
@@ -205,6 +216,7 @@ impl<'a> Reader<'a> {
     fn read(&mut self, file: &Path) -> Option<String> {
         self.reads += 1;
         if self.reads > MAX_READS {
+            self.problem(file, &format!("more than {MAX_READS} files"));
             return None;
         }
         let text = files::text(&self.root.join(file), MAX_SIZE);

@@ -151,7 +151,7 @@ fn folders_of_other_clusters_are_dropped() {
 }
 
 #[test]
-fn values_that_flux_substitutes_are_left_out() {
+fn values_that_flux_substitutes_are_skipped() {
     let text = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: media\n  labels: {level: '${LEVEL:=baseline}', team: home, x: y}\n  annotations: {'${KEY}': a, b: c}\n";
     let (all, findings) = found(&[
         (
@@ -175,7 +175,7 @@ fn what_cannot_be_read_is_reported() {
         ("kubernetes/apps/d/kustomization.yaml", "resources: [namespace.yaml]\n"),
         ("kubernetes/apps/d/namespace.yaml", good),
         ("kubernetes/apps/e/kustomization.yaml", "namespace: Bad_Name\n"),
-        ("kubernetes/apps/loop/kustomization.yaml", "resources: [., ../loop]\ncomponents: [.]\n"),
+        ("kubernetes/apps/0-loop/kustomization.yaml", "resources: [., ../0-loop]\ncomponents: [.]\n"),
     ]);
     assert_eq!(all, ["good (kubernetes/apps/d/namespace.yaml) e=f"]);
     let shown: Vec<_> = findings
