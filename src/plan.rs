@@ -115,7 +115,7 @@ pub(crate) fn plan(
     for object in wanted_objects {
         let action = object_action(object, objects_there);
         if action == ObjectAction::Create {
-            findings.extend(no_namespace(object, desired, live, plan_options));
+            findings.extend(namespaces::missing(object, desired, live, plan_options));
         }
         if matches!(action, ObjectAction::Change(_)) && !plan_options.rotate_age_key {
             findings.extend(removed_identity(object, objects_there));
@@ -174,31 +174,6 @@ pub(crate) fn plan(
     });
     let unlocks = unlocks.collect();
     Ok(Plan { namespaces: planned, objects, crds, helmfiles, unlocks })
-}
-
-/// An object cannot be created if its namespace is missing and is not created before.
-fn no_namespace(
-    object: &Object,
-    desired: &Desired,
-    live: &Live,
-    plan_options: &PlanOptions,
-) -> Option<Finding> {
-    let namespace = object.id.namespace.as_ref()?;
-    let is_skipped = plan_options.stages.has(Stage::Namespaces);
-    let is_desired = desired.namespaces.iter().any(|desired| desired.name == *namespace);
-    let is_object =
-        desired.objects.iter().any(|object| object.id.kind == "Namespace" && object.id.name == *namespace);
-    let is_created = (is_desired && !is_skipped) || is_object;
-    (!is_created && !live.cluster.namespaces.contains_key(namespace)).then(|| {
-        Finding::error("plan", "Namespace is missing")
-            .with("namespace", namespace)
-            .with("object", object.id.words())
-            .fix(if is_desired {
-                "do not skip the stage `namespaces`".to_owned()
-            } else {
-                format!("declare it in kubernetes/apps/{namespace}/kustomization.yaml, or list all namespaces in k3s-boot.yaml with `namespaces`")
-            })
-    })
 }
 
 /// Names of releases that are not in the helmfiles.

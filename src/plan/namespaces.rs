@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::base::finding::Finding;
+use crate::base::stages::Stage;
+use crate::desired::Desired;
 use crate::desired::namespaces::Namespace;
-use crate::desired::objects::ObjectId;
+use crate::desired::objects::{Object, ObjectId};
 use crate::desired::values::ValueChange;
 use crate::observed::Live;
 use crate::observed::flux::{KUSTOMIZE, made_by};
+use crate::plan::options::PlanOptions;
 
 /// What happens to a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +81,31 @@ pub(crate) fn plan(namespace: &Namespace, live: &Live) -> Result<NamespacePlan, 
     };
     let changes = if action.applies() { changes } else { Vec::new() };
     Ok(NamespacePlan { namespace: namespace.clone(), action, changes })
+}
+
+/// An object cannot be created if its namespace is missing and is not created before.
+pub(super) fn missing(
+    object: &Object,
+    desired: &Desired,
+    live: &Live,
+    plan_options: &PlanOptions,
+) -> Option<Finding> {
+    let namespace = object.id.namespace.as_ref()?;
+    let is_skipped = plan_options.stages.has(Stage::Namespaces);
+    let is_desired = desired.namespaces.iter().any(|desired| desired.name == *namespace);
+    let is_object =
+        desired.objects.iter().any(|object| object.id.kind == "Namespace" && object.id.name == *namespace);
+    let is_created = (is_desired && !is_skipped) || is_object;
+    (!is_created && !live.cluster.namespaces.contains_key(namespace)).then(|| {
+        Finding::error("plan", "Namespace is missing")
+            .with("namespace", namespace)
+            .with("object", object.id.words())
+            .fix(if is_desired {
+                "do not skip the stage `namespaces`".to_owned()
+            } else {
+                format!("declare it in kubernetes/apps/{namespace}/kustomization.yaml, or list all namespaces in k3s-boot.yaml with `namespaces`")
+            })
+    })
 }
 
 /// The declared labels or annotations that are missing or differ. Others do not count.
