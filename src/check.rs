@@ -103,6 +103,18 @@ impl<'a> Facts<'a> {
         })
     }
 
+    /// The key file with the age key.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::age_key`], or the key is in an encrypted file.
+    pub(crate) fn age_key_file(&self) -> Result<&'a AgeKey, Answer> {
+        match self.age_key()? {
+            key if key.is_encrypted => Err(Answer::not_applicable("the age key is in an encrypted file")),
+            key => Ok(key),
+        }
+    }
+
     /// The answer of a rule about files that are encrypted with age and meant for the cluster, if none is known.
     pub(crate) fn without_encrypted(&self) -> Answer {
         let Desired { tracked, encrypted, synced, .. } = self.desired;

@@ -6,6 +6,7 @@ pub(crate) mod commands;
 pub(crate) mod crds;
 pub(crate) mod encrypted;
 pub(crate) mod manifests;
+pub(crate) mod namespaces;
 pub(crate) mod object_source;
 pub(crate) mod objects;
 pub(crate) mod releases;
@@ -24,6 +25,7 @@ use semver::Version;
 use self::chart::Chart;
 use self::crds::Crds;
 use self::encrypted::EncryptedFile;
+use self::namespaces::Namespace;
 use self::objects::Object;
 use self::releases::Release;
 use self::synced::Synced;
@@ -48,7 +50,7 @@ pub(crate) fn installs_cni(chart: &str) -> bool {
 /// Everything that a bootstrap creates, and what of the repository shows whether it will work.
 pub(crate) struct Desired {
     /// Namespaces, in the order in which they are created.
-    pub namespaces: Vec<String>,
+    pub namespaces: Vec<Namespace>,
     /// The age key and the objects of the encrypted files.
     pub objects: Vec<Object>,
     /// The helmfiles, in the order in which they are synced.
@@ -107,6 +109,8 @@ pub(crate) struct AgeKey {
     pub post_quantum: bool,
     /// Whether one identity belongs to a plugin.
     pub plugin: bool,
+    /// Whether there is no key file, only an encrypted Secret.
+    pub is_encrypted: bool,
 }
 
 impl Default for Desired {

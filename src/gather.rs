@@ -38,8 +38,12 @@ use crate::check::Facts;
 use crate::check::options::CheckOptions;
 use crate::desired::crds::Crds;
 use crate::desired::manifests::Manifests;
+use crate::desired::namespaces::{self, Declared, Namespace};
+use crate::desired::objects::sops_age;
+use crate::desired::releases::Release;
 use crate::desired::state_file::StateFile;
-use crate::desired::{Coverage, Desired, Helmfile, encrypted, repository, synced};
+use crate::desired::synced::{self, Synced};
+use crate::desired::{Coverage, Desired, Helmfile, encrypted, repository};
 use crate::observed::cluster::Cluster;
 use crate::observed::{Live, Observed, Program};
 use crate::plan::{needs_rendering, plan};
@@ -159,26 +163,26 @@ pub(crate) async fn gather(
     let mut problems = Findings(files.problems);
     problems.0.append(&mut api.problems);
     let (objects, live_objects) = secrets::keep(secrets, &mut problems);
+    let age_key = sops_age::age_key(&objects, files.age_key.map(|(facts, _)| facts));
+    problems.0.extend(files.no_age_key.filter(|_| age_key.is_none()));
     let missing: BTreeSet<_> = builds.iter().flat_map(|build| &build.missing).map(String::as_str).collect();
     if !missing.is_empty() {
         problems.0.push(missing_env(&missing.into_iter().collect::<Vec<_>>()));
     }
     let coverage = coverage(settings, &files.helmfiles, files.scripts, &builds);
     let (helmfiles, rendered) = split(builds, has_unsupported_version(settings, &versions), &mut problems);
-    let of_releases = helmfiles.iter().flat_map(namespaces_of).map(String::as_str);
-    let of_releases = of_releases.chain(objects.iter().filter_map(|object| object.id.namespace.as_deref()));
-    let namespaces = repository::namespaces(&settings.root, settings.namespaces.as_deref(), of_releases);
     let synced = sync_path(&helmfiles).and_then(|path| match &git.tracked {
         Ok(tracked) => Ok(synced::read(&settings.root, path, tracked)),
         Err(reason) => Err(reason.clone()),
     });
+    let namespaces = namespaces_of(settings, files.declared, &synced, &helmfiles);
     let mut desired = Desired {
         namespaces,
         objects,
         charts: place.charts_of(&helmfiles),
         helmfiles,
         crds: Crds::default(),
-        age_key: files.age_key.as_ref().map(|(facts, _)| facts.clone()),
+        age_key,
         encrypted: encrypted_files(settings, &files.encrypted, &git.tracked),
         sops_config: crate::base::files::text(&settings.root.join(".sops.yaml"), LARGEST).ok(),
         tracked: git.tracked,
@@ -321,8 +325,19 @@ fn unread(settings: &Settings, builds: &[builds::Build]) -> Option<String> {
     (!unread.is_empty()).then(|| format!("{} {verb} not read", unread.join(", ")))
 }
 
-fn namespaces_of(helmfile: &Helmfile) -> impl Iterator<Item = &String> {
-    helmfile.releases.iter().filter(|release| release.is_wanted()).map(|release| &release.namespace)
+/// The namespaces to create.
+fn namespaces_of(
+    settings: &Settings,
+    mut declared: Declared,
+    synced: &Fact<Synced>,
+    helmfiles: &[Helmfile],
+) -> Vec<Namespace> {
+    if let Ok(synced) = synced {
+        declared.keep_applied(synced);
+    }
+    let releases = helmfiles.iter().flat_map(|helmfile| &helmfile.releases);
+    let releases = releases.filter(|release| release.is_wanted()).map(Release::id);
+    namespaces::namespaces(&declared, settings.namespaces.as_deref(), releases)
 }
 
 /// All files with an encrypted name: those of the bootstrap, and those that Git tracks.

@@ -1,6 +1,7 @@
 //! The plan: a pure function of desired and observed state.
 
 pub(crate) mod crds;
+pub(crate) mod namespaces;
 pub(crate) mod objects;
 pub(crate) mod options;
 pub(crate) mod recovery;
@@ -10,6 +11,7 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use self::crds::CrdPlan;
+use self::namespaces::NamespacePlan;
 use self::objects::ObjectPlan;
 use self::options::PlanOptions;
 use self::recovery::Origin;
@@ -25,8 +27,8 @@ use crate::observed::helm::Stored;
 /// What a bootstrap will do.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Plan {
-    /// The desired namespaces, and whether to create them.
-    pub namespaces: Vec<(String, NamespaceAction)>,
+    /// The desired namespaces, and what happens to them.
+    pub namespaces: Vec<NamespacePlan>,
     /// The desired objects, and what happens to them.
     pub objects: Vec<ObjectPlan>,
     /// The custom resource definitions of a helmfile that is only rendered, and what happens to them.
@@ -60,19 +62,11 @@ impl Plan {
 
     /// Whether there is nothing to change.
     pub(crate) fn is_empty(&self) -> bool {
-        self.namespaces.iter().all(|(_, action)| *action != NamespaceAction::Create)
+        !self.namespaces.iter().any(|namespace| namespace.action.applies())
             && !self.objects.iter().any(|object| object.action.applies())
             && !self.crds.iter().any(|crd| crd.action.applies())
             && !self.releases().any(|release| release.action.syncs())
     }
-}
-
-/// What happens to a namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NamespaceAction {
-    /// It is created.
-    Create,
-    Exists,
 }
 
 /// Makes the plan.
@@ -93,23 +87,13 @@ pub(crate) fn plan(
     live.claims.as_ref().map_err(|reason| unread(reason))?;
     let stored = live.releases.as_ref().map_err(|reason| unread(reason))?;
     let mut findings = Vec::new();
-    let mut namespaces = Vec::new();
+    let mut planned = Vec::new();
     let wanted_namespaces = desired.namespaces.iter().filter(|_| !plan_options.stages.has(Stage::Namespaces));
-    for name in wanted_namespaces {
-        let action = match live.cluster.namespaces.get(name).map(String::as_str) {
-            None => NamespaceAction::Create,
-            Some("Terminating") => {
-                findings
-                    .push(Finding::error("plan", "Namespace is being deleted").with("namespace", name).fix(
-                    format!(
-                        "wait until it is gone; `kubectl get namespace {name} -o yaml` shows what blocks the deletion"
-                    ),
-                ));
-                continue;
-            }
-            Some(_) => NamespaceAction::Exists,
-        };
-        namespaces.push((name.clone(), action));
+    for namespace in wanted_namespaces {
+        match namespaces::plan(namespace, live) {
+            Ok(plan) => planned.push(plan),
+            Err(finding) => findings.push(finding),
+        }
     }
     let objects = objects::plan(desired, live, objects_there, plan_options, &mut findings);
     let wanted_crds = desired.crds.all.iter().filter(|_| !plan_options.stages.has(Stage::Crds));
@@ -163,7 +147,7 @@ pub(crate) fn plan(
         Origin::AtWork(_) | Origin::Until(..) | Origin::Unknown => None,
     });
     let unlocks = unlocks.collect();
-    Ok(Plan { namespaces, objects, crds, helmfiles, unlocks })
+    Ok(Plan { namespaces: planned, objects, crds, helmfiles, unlocks })
 }
 
 /// Names of releases that are not in the helmfiles.
@@ -227,9 +211,10 @@ pub(crate) fn needs_rendering(
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::NamespaceAction as Namespace;
+    use super::namespaces::NamespaceAction as Namespace;
     use super::*;
     use crate::desired::Helmfile;
+    use crate::desired::namespaces;
     use crate::desired::releases::parse;
     use crate::observed::claims::Claims;
     use crate::observed::run_state::Operation;
@@ -251,14 +236,19 @@ mod tests {
     }
 
     fn desired() -> Desired {
-        Desired { namespaces: vec!["a".to_owned(), "b".to_owned()], ..Desired::default() }
+        let none = namespaces::Declared::default();
+        let names = ["a", "b", "flux-system"].map(ToOwned::to_owned);
+        let namespaces = namespaces::namespaces(&none, Some(&names), std::iter::empty());
+        Desired { namespaces, ..Desired::default() }
     }
 
     #[test]
     fn only_missing_namespaces_are_created() {
         let plan = planned(&desired(), &observed(&[("b", "Active")]), &PlanOptions::default()).unwrap();
-        let expected = [("a".to_owned(), Namespace::Create), ("b".to_owned(), Namespace::Exists)];
-        assert_eq!(plan.namespaces, expected);
+        let namespaces: Vec<_> =
+            plan.namespaces.iter().map(|plan| (plan.namespace.name.as_str(), plan.action.clone())).collect();
+        let created = ["a", "flux-system"].map(|name| (name, Namespace::Create));
+        assert_eq!(namespaces, [created[0].clone(), ("b", Namespace::Exists), created[1].clone()]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Objects that k3s-boot applies itself: the age key, and the objects of the repository's encrypted files.
 
+pub(crate) mod sops_age;
+
 use std::path::Path;
 
 use base64::Engine as _;
@@ -7,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
+use self::sops_age::SopsAge;
 use super::repository::{FLUX_NAMESPACE, is_subdomain};
 use crate::base::finding::Finding;
 use crate::base::fingerprint::{Fingerprint, HashKey, normalized};
@@ -95,11 +98,6 @@ impl ObjectId {
         self.api_version == "v1" && (self.kind == "Secret" || self.kind == "ConfigMap")
     }
 
-    /// Whether it is the namespace of this name.
-    pub(crate) fn is_namespace(&self, name: &str) -> bool {
-        self.api_version == "v1" && self.kind == "Namespace" && self.name == name
-    }
-
     /// Whether the API server accepts the name: that of a role may be any part of a path (`apimachinery/pkg/api/validation/path`).
     fn has_valid_name(&self) -> bool {
         if self.group() == "rbac.authorization.k8s.io" {
@@ -145,6 +143,8 @@ pub(crate) struct Object {
     pub fingerprint: Fingerprint,
     /// Hashes of its age identities, if it is the Secret with the age key.
     pub identities: Vec<u64>,
+    /// Its other properties, if it is that Secret.
+    sops_age: Option<SopsAge>,
     pub source: ObjectSource,
 }
 
@@ -160,9 +160,11 @@ impl Object {
             // A key applied as `stringData` has no field manager, and would stay after it was removed from the file.
             manifest = normalized(&manifest);
         }
+        let sops_age = (id == ObjectId::sops_age()).then(|| SopsAge::new(&manifest, source));
         Some(Self {
             fingerprint: key.fingerprint(&manifest),
-            identities: if id == ObjectId::sops_age() { identities(&manifest, key) } else { Vec::new() },
+            identities: sops_age.iter().flat_map(|_| sops_age::identities(&manifest, key)).collect(),
+            sops_age,
             manifest: SecretString::from(manifest.to_string()),
             source: source.clone(),
             id,
@@ -187,7 +189,10 @@ impl Object {
         let mut manifest = ObjectId::sops_age().manifest();
         manifest["type"] = "Opaque".into();
         manifest["data"] = json!({AGE_KEY: STANDARD.encode(selection.text.expose_secret())});
-        Self::new(manifest, &ObjectSource::Encrypted(source.to_owned()), key, redactor)
+        let source = ObjectSource::Encrypted(source.to_owned());
+        let mut object = Self::new(manifest, &source, key, redactor)?;
+        object.sops_age.iter_mut().for_each(|secret| secret.is_key_file = true);
+        Some(object)
     }
 }
 
@@ -205,16 +210,6 @@ fn secret_texts(secret: &Value) -> Vec<String> {
     let decoded =
         map("data").filter_map(|(_, value)| String::from_utf8(STANDARD.decode(value.as_str()?).ok()?).ok());
     plain.chain(decoded).collect()
-}
-
-/// Hashes of the age identities in a Secret's [`AGE_KEY`].
-pub(crate) fn identities(secret: &Value, key: &HashKey) -> Vec<u64> {
-    let plain = secret.get("stringData").and_then(|data| data.get(AGE_KEY)).and_then(Value::as_str);
-    let encoded = secret.get("data").and_then(|data| data.get(AGE_KEY)).and_then(Value::as_str);
-    let text =
-        plain.map(ToOwned::to_owned).or_else(|| String::from_utf8(STANDARD.decode(encoded?).ok()?).ok());
-    let text = text.unwrap_or_default();
-    text.lines().filter(|line| line.starts_with("AGE-")).map(|line| key.hash(line)).collect()
 }
 
 /// Checks that a file named as encrypted is encrypted: sops adds a `sops:` block in plain text at the top level. `encrypt`
@@ -338,25 +333,41 @@ fn invalid_field(object: &Value) -> Option<String> {
 ///
 /// # Errors
 ///
-/// Two sources define the same object differently.
+/// Two sources define the same object differently, or Flux cannot use the age key.
 pub(crate) fn merge(objects: impl IntoIterator<Item = Object>) -> Result<Vec<Object>, Vec<Finding>> {
     let mut merged: Vec<Object> = Vec::new();
     let mut findings = Vec::new();
     for object in objects {
+        if let Some(finding) = sops_age::check(&object) {
+            findings.push(finding);
+            continue;
+        }
         match merged.iter_mut().find(|known| known.id == object.id) {
             None => merged.push(object),
-            Some(known) if known.fingerprint.data_differs(&object.fingerprint) => findings.push(
-                Finding::error(object.source.rule(), "Two sources define the same object differently")
-                    .with("object", format!("{} {}", object.id.kind, object.id.path()))
-                    .with(known.source.key(), &known.source)
-                    .with("other", &object.source)
-                    .fix("keep the right one and remove the other"),
-            ),
+            Some(known) if known.fingerprint.data_differs(&object.fingerprint) => {
+                match replacement(known, &object) {
+                    Ok(true) => *known = object,
+                    Ok(false) => {}
+                    Err(finding) => findings.push(finding),
+                }
+            }
             // The object of the file may have additional labels.
             Some(known) => *known = object,
         }
     }
     if findings.is_empty() { Ok(merged) } else { Err(findings) }
+}
+
+/// Whether an object replaces another with the same identity and other data.
+fn replacement(known: &Object, object: &Object) -> Result<bool, Finding> {
+    if known.id == ObjectId::sops_age() {
+        return sops_age::replaces(known, object);
+    }
+    Err(Finding::error(object.source.rule(), "Two sources define the same object differently")
+        .with("object", object.id.words())
+        .with(known.source.key(), &known.source)
+        .with("other", &object.source)
+        .fix("keep the right one and remove the other"))
 }
 
 #[cfg(test)]
@@ -461,7 +472,7 @@ mod tests {
         assert_eq!(merged.len(), 1);
         assert_eq!(merged[0].identities, [key.hash("AGE-PLUGIN-X-1ABCDEF")]);
         let findings = merge([ours(), theirs("AGE-PLUGIN-X-1OTHER")]).err().unwrap();
-        assert_eq!(findings[0].summary, "Two sources define the same object differently");
+        assert_eq!(findings[0].summary, "Two files define different age keys");
     }
 
     proptest::proptest! {

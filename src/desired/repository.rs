@@ -1,6 +1,5 @@
 //! The known layouts of repositories.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::Kind;
@@ -15,9 +14,6 @@ pub(crate) struct HelmfilePaths {
     /// The one for everything else.
     pub apps: Option<PathBuf>,
 }
-
-/// The namespaces of a repository that has no `kubernetes/apps`.
-const NAMESPACES: [&str; 5] = ["kube-system", "cert-manager", "flux-system", "network", "monitoring"];
 
 /// The namespace of Flux, and of secrets without a namespace.
 pub(crate) const FLUX_NAMESPACE: &str = "flux-system";
@@ -148,26 +144,6 @@ pub(crate) fn is_encrypted_name(path: &Path) -> bool {
     !name.starts_with('.') && (name.ends_with(".sops.yaml") || name.ends_with(".sops.yml"))
 }
 
-/// The namespaces to create: those that the user named, else the folders in `kubernetes/apps` if it exists, else the five
-/// of the original `bootstrap-apps.sh`; then those of Flux and of the releases.
-pub(crate) fn namespaces<'a>(
-    root: &Path,
-    named: Option<&[String]>,
-    releases: impl Iterator<Item = &'a str>,
-) -> Vec<String> {
-    let first = named.map_or_else(|| found_namespaces(root), <[String]>::to_vec);
-    let rest = std::iter::once(FLUX_NAMESPACE).chain(releases).map(ToOwned::to_owned);
-    let mut seen = BTreeSet::new();
-    first.into_iter().chain(rest).filter(|name| seen.insert(name.clone())).collect()
-}
-
-fn found_namespaces(root: &Path) -> Vec<String> {
-    let folders = app_folders(root).filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
-    let mut folders: Vec<_> = folders.filter(|name| is_namespace(name)).collect();
-    folders.sort();
-    if folders.is_empty() { NAMESPACES.map(ToOwned::to_owned).to_vec() } else { folders }
-}
-
 /// The folders in `kubernetes/apps`, and links to folders.
 pub(crate) fn app_folders(root: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = files::read_folder(&root.join("kubernetes/apps")).collect::<Vec<_>>();
@@ -177,14 +153,6 @@ pub(crate) fn app_folders(root: &Path) -> impl Iterator<Item = PathBuf> {
 /// Whether a name is valid for an object (RFC 1123 subdomain).
 pub(crate) fn is_subdomain(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_namespace)
-}
-
-/// Folders in `kubernetes/apps` with an invalid namespace name.
-pub(crate) fn unusable_folders(root: &Path) -> Vec<PathBuf> {
-    let usable = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(is_namespace);
-    let mut folders: Vec<_> = app_folders(root).filter(|path| !usable(path)).collect();
-    folders.sort();
-    folders
 }
 
 /// Whether a name is valid for a namespace (RFC 1123 label).
@@ -275,27 +243,6 @@ mod tests {
         assert_eq!(found(root.path(), &paths).unwrap(), ["x/crds.yaml", "y.yaml"]);
         paths.crds = None;
         assert_eq!(found(root.path(), &paths).unwrap(), ["y.yaml"]);
-    }
-
-    #[test]
-    fn namespaces_come_from_folders_or_from_the_original_script() {
-        let releases = ["kube-system", "observability"];
-        let root = tree(&[]);
-        let names = namespaces(root.path(), None, releases.into_iter());
-        assert_eq!(
-            names,
-            ["kube-system", "cert-manager", "flux-system", "network", "monitoring", "observability"]
-        );
-        let root = tree(&[
-            "kubernetes/apps/media/x/ks.yaml",
-            "kubernetes/apps/Bad_Name/x",
-            "kubernetes/apps/readme.md",
-        ]);
-        let names = namespaces(root.path(), None, releases.into_iter());
-        assert_eq!(names, ["media", "flux-system", "kube-system", "observability"]);
-        let own = ["home".to_owned(), "kube-system".to_owned()];
-        let names = namespaces(root.path(), Some(&own), releases.into_iter());
-        assert_eq!(names, ["home", "kube-system", "flux-system", "observability"]);
     }
 
     #[test]

@@ -9,15 +9,14 @@ use crate::base::files;
 use crate::base::files::{Entry, LARGEST};
 use crate::base::finding::{Finding, Findings};
 use crate::base::redact::Redactor;
+use crate::desired::namespaces::{self, Declared};
+use crate::desired::objects::{self, sops_age};
 use crate::desired::state_file::{self, StateFile};
-use crate::desired::{AgeKey, age, objects, repository, sops_config};
+use crate::desired::{AgeKey, age, repository, sops_config};
 use crate::observed::Program;
 use crate::process::find_program;
 use crate::settings::{PROGRAMS, Settings, missing_env};
 use crate::tools::kubeconfig;
-
-/// How many findings of one kind are reported.
-const MAX_FINDINGS: usize = 20;
 
 /// What was read without running a program.
 pub(crate) struct Files {
@@ -28,6 +27,10 @@ pub(crate) struct Files {
     pub(super) helmfiles: Vec<StateFile>,
     pub(super) encrypted: Vec<PathBuf>,
     pub(super) age_key: Option<(AgeKey, age::Selection)>,
+    /// The finding that there is no age key, unless a file shows that it has one.
+    pub(super) no_age_key: Option<Finding>,
+    /// The namespaces that the repository declares.
+    pub(super) declared: Declared,
     /// How many files have the name of the original `bootstrap-apps.sh`.
     pub(super) scripts: usize,
     /// The problems that were found.
@@ -50,6 +53,8 @@ pub(crate) fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Fil
         helmfiles: Vec::new(),
         encrypted: Vec::new(),
         age_key: None,
+        no_age_key: None,
+        declared: Declared::default(),
         scripts: 0,
         problems: findings.0,
     }
@@ -64,6 +69,9 @@ pub(crate) fn files(settings: &Settings, redactor: &Redactor) -> Files {
     let helmfiles = helmfiles(settings, &namespace, &mut findings);
     findings.0.extend(commands::problems(settings, helmfiles.iter().map(|state| state.path.as_path())));
     let age_key = age_key(settings, redactor, &mut findings);
+    // The CI of a repository should not have the key.
+    let is_missing = !settings.offline && !has_key_file(settings);
+    let mut no_age_key = is_missing.then(|| no_age_key(settings));
     let mut encrypted = Vec::new();
     let named = settings.secret_files.clone();
     let config = files::text(&settings.root.join(".sops.yaml"), LARGEST).ok();
@@ -71,24 +79,30 @@ pub(crate) fn files(settings: &Settings, redactor: &Redactor) -> Files {
     for path in named.unwrap_or_else(|| repository::encrypted_files(&settings.root)) {
         let relative = path.strip_prefix(&settings.root).unwrap_or(&path);
         let encrypt = sops_config::encrypt_command(relative, config.as_deref(), recipients);
-        let good = findings.keep(
-            read("sops", &path, LARGEST).and_then(|text| objects::check_encrypted(&path, &text, &encrypt)),
-        );
+        let good = findings.keep(read("sops", &path, LARGEST).and_then(|text| {
+            no_age_key = no_age_key.take().filter(|_| !sops_age::is_named(&text));
+            objects::check_encrypted(&path, &text, &encrypt)
+        }));
         encrypted.extend(good.map(|()| path));
     }
+    let mut declared = namespaces::declared(&settings.root);
+    findings.0.append(&mut declared.problems);
     if settings.namespaces.is_none() {
-        let unusable = repository::unusable_folders(&settings.root);
-        findings.0.extend(unusable.iter().take(MAX_FINDINGS).map(|folder| {
-            let finding = Finding::warning("namespaces", "Folder name is not a valid namespace")
-                .with("folder", folder.display());
-            let more = unusable.len().saturating_sub(MAX_FINDINGS);
-            let finding = if more > 0 { finding.with("and_more", more) } else { finding };
-            finding.fix("use lower-case letters, digits and `-`")
-        }));
+        findings.0.append(&mut declared.invalid_names);
     }
     let (scripts, old) = old_scripts(settings);
     findings.0.extend(old);
-    Files { programs, target, helmfiles, encrypted, age_key, scripts, problems: findings.0 }
+    Files {
+        programs,
+        target,
+        helmfiles,
+        encrypted,
+        age_key,
+        no_age_key,
+        declared,
+        scripts,
+        problems: findings.0,
+    }
 }
 
 /// How many files have the name of the script that k3s-boot replaces, and findings for those that still do its work.
@@ -197,21 +211,23 @@ fn has_references(root: &Path) -> bool {
         .any(|text| state_file::refers_to_secrets(&text))
 }
 
+fn has_key_file(settings: &Settings) -> bool {
+    settings.age_key.exists() || settings.age_key_named
+}
+
+fn no_age_key(settings: &Settings) -> Finding {
+    Finding::warning("age-key", "No age key, Flux cannot decrypt the repository")
+        .with("file", settings.age_key.display())
+        .fix("save the age key that this repository is encrypted for as this file")
+}
+
 fn age_key(
     settings: &Settings,
     redactor: &Redactor,
     findings: &mut Findings,
 ) -> Option<(AgeKey, age::Selection)> {
     let path = &settings.age_key;
-    if !path.exists() && !settings.age_key_named {
-        // The CI of a repository should not have the key.
-        if !settings.offline {
-            findings.0.push(
-                Finding::warning("age-key", "No age key, Flux cannot decrypt the repository")
-                    .with("file", path.display())
-                    .fix("save the age key that this repository is encrypted for as this file"),
-            );
-        }
+    if !has_key_file(settings) {
         return None;
     }
     let parsed = read("age-key", path, age::LARGEST).and_then(|text| {
@@ -245,6 +261,7 @@ fn age_key(
         public: kept.iter().filter_map(|identity| identity.public.clone()).collect(),
         post_quantum: kept.iter().any(|identity| identity.is_post_quantum()),
         plugin: kept.iter().any(|identity| identity.is_plugin()),
+        is_encrypted: false,
     };
     Some((facts, selection))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use secrecy::ExposeSecret as _;
 
 use super::crds::{self, Kept};
+use super::namespaces;
 use super::options::PlanOptions;
 use crate::base::finding::Finding;
 use crate::base::stages::Stage;
@@ -58,8 +59,8 @@ pub(super) fn plan(
             continue;
         }
         let action = action(object, objects);
-        if action == ObjectAction::Create && plan_options.stages.has(Stage::Namespaces) {
-            findings.extend(no_namespace(object, desired, live));
+        if action == ObjectAction::Create {
+            findings.extend(namespaces::missing(object, desired, live, plan_options));
         }
         if matches!(action, ObjectAction::Change(_)) {
             findings.extend(rejected(object, objects));
@@ -104,18 +105,6 @@ fn action(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> ObjectAc
     if differs.is_empty() { ObjectAction::UpToDate } else { ObjectAction::Change(differs) }
 }
 
-/// An object cannot be created if its namespace is missing and the stage `namespaces` is skipped.
-fn no_namespace(object: &Object, desired: &Desired, live: &Live) -> Option<Finding> {
-    let namespace = object.id.namespace.as_ref()?;
-    let is_desired = desired.objects.iter().any(|other| other.id.is_namespace(namespace));
-    (!live.cluster.namespaces.contains_key(namespace) && !is_desired).then(|| {
-        Finding::error("plan", "Namespace is missing")
-            .with("namespace", namespace)
-            .with("object", object.id.words())
-            .fix("do not skip the stage `namespaces`")
-    })
-}
-
 /// An object that the API server rejects would end the run half-way.
 fn rejected(object: &Object, objects: &BTreeMap<ObjectId, LiveObject>) -> Option<Finding> {
     let reason = objects.get(&object.id)?.rejected.as_ref()?;
@@ -148,7 +137,7 @@ mod tests {
     use super::*;
     use crate::base::fingerprint::HashKey;
     use crate::base::redact::Redactor;
-    use crate::base::stages::SkippedStages;
+    use crate::desired::namespaces::{self, Declared};
     use crate::desired::object_source::ObjectSource;
     use crate::observed::crds::Comparison;
 
@@ -180,7 +169,9 @@ mod tests {
         existing: Vec<(ObjectId, LiveObject)>,
         plan_options: &PlanOptions,
     ) -> (Vec<ObjectAction>, Vec<Finding>) {
-        let desired = Desired { objects, ..Desired::default() };
+        let none = Declared::default();
+        let namespaces = namespaces::namespaces(&none, Some(&["flux-system".to_owned()]), std::iter::empty());
+        let desired = Desired { namespaces, objects, ..Desired::default() };
         let mut findings = Vec::new();
         let existing = existing.into_iter().collect();
         let plans = plan(&desired, &Live::default(), &existing, plan_options, &mut findings);
@@ -228,19 +219,6 @@ mod tests {
             [],
             "one that is added takes nothing away"
         );
-    }
-
-    #[test]
-    fn a_missing_namespace_is_found_if_none_is_created() {
-        let key = HashKey::default();
-        let skip = PlanOptions {
-            stages: SkippedStages::of(&[], None, &[Stage::Namespaces]),
-            ..PlanOptions::default()
-        };
-        let (_, findings) = planned(vec![secret(&key, "a", "x")], Vec::new(), &skip);
-        assert_eq!(findings[0].summary, "Namespace is missing");
-        let (_, findings) = planned(vec![secret(&key, "a", "x")], Vec::new(), &PlanOptions::default());
-        assert_eq!(findings, []);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The report of `k3s-boot diff`, as text or JSON.
 
 mod crds;
+mod namespaces;
 mod objects;
 
 use std::fmt::Write as _;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::crds::CrdDiff;
+use self::namespaces::NamespaceDiff;
 use self::objects::AppliedDiff;
 use super::failure::FailureReport;
 use super::{ClusterReport, ProblemReport, SchemaVersion};
@@ -21,18 +23,8 @@ use crate::base::stages::Stage;
 use crate::base::url::Url;
 use crate::desired::manifests::diff::{ObjectChange, ObjectDiff};
 use crate::desired::values::ValueChange;
+use crate::plan::Plan;
 use crate::plan::releases::{ReleaseAction, ReleasePlan};
-use crate::plan::{NamespaceAction, Plan};
-
-words! {
-    /// What would happen to a namespace.
-    NamespaceChange {
-        /// It would be created.
-        Create = "create",
-        /// It exists.
-        Unchanged = "unchanged",
-    }
-}
 
 words! {
     /// What would happen to a release.
@@ -97,15 +89,6 @@ pub(crate) struct DiffReport {
     /// Objects of releases, with `--manifests`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifests: Option<Vec<ManifestDiff>>,
-}
-
-/// A namespace.
-#[derive(Debug, JsonSchema, Serialize)]
-pub(crate) struct NamespaceDiff {
-    /// The name.
-    pub name: String,
-    /// What would happen to it.
-    pub action: NamespaceChange,
 }
 
 /// A release.
@@ -286,17 +269,10 @@ impl DiffReport {
         cluster: Option<ClusterReport>,
         redactor: &Redactor,
     ) -> Self {
-        let namespaces = plan.namespaces.iter().map(|(name, action)| NamespaceDiff {
-            name: name.clone(),
-            action: match action {
-                NamespaceAction::Create => NamespaceChange::Create,
-                NamespaceAction::Exists => NamespaceChange::Unchanged,
-            },
-        });
         Self {
             changes: Some(!plan.is_empty()),
             cluster,
-            namespaces: namespaces.collect(),
+            namespaces: plan.namespaces.iter().map(|one| NamespaceDiff::new(one, redactor)).collect(),
             objects: plan.objects.iter().map(AppliedDiff::new).collect(),
             crds: plan.crds.iter().map(|crd| CrdDiff::new(crd, redactor)).collect(),
             releases: plan.releases().map(|release| ReleaseDiff::new(release, redactor)).collect(),
@@ -328,8 +304,7 @@ impl DiffReport {
     /// The report as text: a line for each change, and the number of unchanged items.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
-        let namespaces: Vec<_> =
-            self.namespaces.iter().map(|one| (one.name.clone(), one.action.word(), Vec::new())).collect();
+        let namespaces: Vec<_> = self.namespaces.iter().map(NamespaceDiff::lines).collect();
         section(&mut text, "Namespaces", &namespaces);
         let of_stage = |stage: Stage| {
             let objects = self.objects.iter().filter(move |one| one.stage == stage);

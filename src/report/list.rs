@@ -1,5 +1,6 @@
 //! The report of `k3s-boot apps --list`, as text or JSON.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use schemars::JsonSchema;
@@ -27,6 +28,9 @@ pub(crate) struct ListedStage {
     pub skipped: bool,
     /// Namespaces, encrypted files, commands, manifests, or releases as `NAMESPACE/NAME`.
     pub items: Vec<String>,
+    /// Where each namespace comes from, as in `diff`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, String>,
     /// Why the list may be incomplete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
@@ -40,7 +44,9 @@ impl StagesReport {
             let note = if stage.skipped { " (skipped)" } else { "" };
             _ = writeln!(text, "{}{note}", stage.name.name());
             for item in &stage.items {
-                _ = writeln!(text, "  {}", escaped(item));
+                let source =
+                    stage.sources.get(item).map_or_else(String::new, |source| format!(" ({source})"));
+                _ = writeln!(text, "  {}", escaped(&format!("{item}{source}")));
             }
             if let Some(reason) = &stage.unknown {
                 _ = writeln!(text, "  ? {}", escaped(reason));
@@ -60,6 +66,7 @@ mod tests {
             name,
             skipped,
             items: items.iter().map(|item| (*item).to_owned()).collect(),
+            sources: [("a/b".to_owned(), "k3s-boot.yaml".to_owned())].into(),
             unknown: unknown.map(ToOwned::to_owned),
         };
         let stages = vec![
@@ -67,8 +74,7 @@ mod tests {
             stage(Stage::Crds, false, &["a/b"], None),
             stage(Stage::Apps, false, &["n/\u{1b}[2J"], Some("`x` names releases in templates")),
         ];
-        let expected =
-            "nodes (skipped)\ncrds\n  a/b\napps\n  n/\\u{1b}[2J\n  ? `x` names releases in templates\n";
+        let expected = "nodes (skipped)\ncrds\n  a/b (k3s-boot.yaml)\napps\n  n/\\u{1b}[2J\n  ? `x` names releases in templates\n";
         assert_eq!(StagesReport { schema_version: SchemaVersion, stages }.text(), expected);
     }
 }

@@ -205,7 +205,7 @@ fn diff_shows_changes_without_secrets() {
     assert_eq!(ran.mutating(), [""; 0]);
     let lines: Vec<_> = ran.stdout.lines().map(str::trim).collect();
     for line in [
-        "+ create cert-manager",
+        "+ create cert-manager (default)",
         "+ create Secret flux-system/sops-age",
         "+ create Secret flux-system/github",
         "+ install monitoring/prometheus-operator-crds 19.1.0",

@@ -102,7 +102,9 @@ fn replace_by_hostile_content(name: &str, fails: fn(&[&str], Content) -> bool) {
     for content in Content::ALL {
         for words in COMMANDS {
             let fixture = command(words);
-            content.write_to(&fixture.path("root").join(name));
+            let path = fixture.path("root").join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            content.write_to(&path);
             let what = format!("{name} {content:?} {words:?}");
             let ran = run(&fixture, &what);
             let output = [ran.stdout.as_str(), &ran.stderr].concat();
@@ -146,6 +148,11 @@ fn hostile_configuration() {
 #[test]
 fn hostile_sops_configuration() {
     replace_by_hostile_content(".sops.yaml", |_, _| false);
+}
+
+#[test]
+fn hostile_namespace() {
+    replace_by_hostile_content("kubernetes/apps/media/kustomization.yaml", |_, _| false);
 }
 
 #[test]

@@ -8,6 +8,7 @@
     reason = "helpers of tests end a test by panicking, as the tests themselves do"
 )]
 
+mod age_keys;
 mod api_outage;
 mod applied_manifests;
 mod checks;
@@ -24,6 +25,7 @@ mod lock;
 mod log;
 mod machine_output;
 mod manifests;
+mod namespaces;
 mod preflight;
 mod progress;
 mod recover;

@@ -296,17 +296,6 @@ fn decrypted_file_is_not_an_object() {
 }
 
 #[test]
-fn file_defines_the_age_secret_differently() {
-    let fixture = Fixture::new();
-    let other = identity();
-    let text = format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: sops-age, namespace: flux-system}}\nstringData:\n  age.agekey: {other}\n"
-    );
-    let fixture = fixture.canary(&other).rule(json!({"tool": "sops", "args": ["decrypt"], "stdout": text}));
-    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Two sources define the same object differently object="Secret flux-system/sops-age" file="[TMP]/root/age.key" other="[TMP]/root/bootstrap/github.sops.yaml" fix="keep the right one and remove the other""#);
-}
-
-#[test]
 fn age_identity_would_be_removed() {
     let other = identity();
     let live = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sops-age", "namespace": "flux-system"},

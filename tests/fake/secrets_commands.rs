@@ -13,7 +13,7 @@ fn fixture(command: &str, config: &str) -> Fixture {
     let fixture = Fixture::for_command(command);
     let secret = fixture.canaries.decrypted.clone();
     let manifests = format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: onepassword, namespace: external-secrets}}\nstringData: {{token: {secret}}}\n\
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: onepassword, namespace: network}}\nstringData: {{token: {secret}}}\n\
          ---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: settings, namespace: flux-system}}\ndata: {{host: {secret}.example.org}}\n"
     );
     fixture.file("../output", &manifests).file("k3s-boot.yaml", &format!("secrets:\n  commands:\n{config}"))
@@ -33,16 +33,16 @@ fn output_is_applied_before_the_apps() {
     let ran = fixture("apps", config).run();
     ran.assert().code(0);
     for line in [
-        "Secret applied secret=\"external-secrets/onepassword\"",
+        "Secret applied secret=\"network/onepassword\"",
         "Object applied kind=\"ConfigMap\" object=\"flux-system/settings\"",
     ] {
         assert!(ran.stdout.contains(line), "{line}\n{}", ran.stdout);
     }
-    assert!(ran.stdout.contains("Namespace created namespace=\"external-secrets\""), "{}", ran.stdout);
+    assert!(ran.stdout.contains("Namespace created namespace=\"network\""), "{}", ran.stdout);
     assert_eq!(applied(&ran).len(), 2, "namespaces, and all objects: {:?}", ran.mutating());
     let ran = fixture("diff", config).run();
     ran.assert().code(0);
-    assert!(ran.stdout.contains("+ create Secret external-secrets/onepassword\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("+ create Secret network/onepassword\n"), "{}", ran.stdout);
     let ran = fixture("check", config).run();
     ran.assert().code(0);
     assert!(!ran.stdout.contains("no command is configured"), "{}", ran.stdout);

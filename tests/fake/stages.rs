@@ -88,16 +88,19 @@ fn stages_are_listed_without_a_cluster() {
     let ran = list().run();
     assert_eq!((ran.code(), ran.calls.len()), (0, 0), "{}", ran.stderr);
     assert!(
-        ran.stdout.starts_with("nodes (skipped)\nnamespaces (skipped)\n  kube-system\n"),
+        ran.stdout.starts_with("nodes (skipped)\nnamespaces (skipped)\n  kube-system (default)\n"),
         "{}",
         ran.stdout
     );
     let ran = list().args(&["-o", "json"]).run();
     let stage =
         |name: &str, skipped: bool, items: &[&str]| json!({"name": name, "skipped": skipped, "items": items});
+    let namespaces = ["kube-system", "cert-manager", "flux-system", "network", "monitoring"];
+    let mut listed = stage("namespaces", true, &namespaces);
+    listed["sources"] = namespaces.iter().map(|name| (*name, "default")).collect();
     let expected = json!([
         stage("nodes", true, &[]),
-        stage("namespaces", true, &["kube-system", "cert-manager", "flux-system", "network", "monitoring"]),
+        listed,
         stage("secrets", true, &["age.key", "bootstrap/github.sops.yaml"]),
         stage("manifests", true, &[]),
         stage("crds", false, &["monitoring/prometheus-operator-crds"]),

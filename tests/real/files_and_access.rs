@@ -145,9 +145,9 @@ fn repository(table: &mut Table<'_>) {
     );
     offline(
         table,
-        ["folder that cannot be a namespace", "namespaces", "!"],
+        ["name that cannot be a namespace", "namespaces", "!"],
         &["kubernetes/apps/Media"],
-        || fixture.write("kubernetes/apps/Media/kustomization.yaml", "resources: []\n"),
+        || fixture.write("kubernetes/apps/Media/kustomization.yaml", "namespace: Media\n"),
     );
     offline(
         table,

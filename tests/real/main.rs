@@ -25,6 +25,7 @@ mod k3s_and_nodes;
 mod kills;
 mod layouts;
 mod manifests;
+mod namespaces;
 mod original_files;
 mod pins;
 mod preflight;

@@ -15,7 +15,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let key = match facts.age_key() {
+    let key = match facts.age_key_file() {
         Ok(key) => key,
         Err(answer) => return answer,
     };
@@ -56,5 +56,8 @@ mod tests {
         assert!(world.fix(&RULE).starts_with("git rm --cached age.key && echo /age.key >> .gitignore\n"));
         world.desired.age_key = Some(AgeKey { path: "/elsewhere/age.key".into(), ..AgeKey::default() });
         world.assert_found(&RULE, &["- the age key is outside the repository"]);
+        let is_encrypted = true;
+        world.desired.age_key = Some(AgeKey { mode: 0o644, is_encrypted, ..AgeKey::default() });
+        world.assert_found(&RULE, &["- the age key is in an encrypted file"]);
     }
 }

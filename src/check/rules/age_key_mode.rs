@@ -18,7 +18,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let key = match facts.age_key() {
+    let key = match facts.age_key_file() {
         Ok(key) => key,
         Err(answer) => return answer,
     };
@@ -46,5 +46,8 @@ mod tests {
         }
         assert_eq!(world.detail(&RULE, "mode"), "0604");
         assert_eq!(world.fix(&RULE), "chmod 600 /r/age.key");
+        let is_encrypted = true;
+        world.desired.age_key = Some(AgeKey { mode: 0o644, is_encrypted, ..AgeKey::default() });
+        world.assert_found(&RULE, &["- the age key is in an encrypted file"]);
     }
 }

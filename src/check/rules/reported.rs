@@ -91,9 +91,10 @@ pub(super) const CHART_LOGIN: Rule = Rule {
 pub(super) const NAMESPACES: Rule = Rule {
     id: "namespaces",
     group: Group::Repository,
-    title: "app folders have valid namespace names",
-    why: "The folders in `kubernetes/apps` become namespaces, whose names consist of lower-case letters, digits and \
-          `-`.",
+    title: "namespaces in kubernetes/apps can be created",
+    why: "A folder in `kubernetes/apps` is a namespace if its kustomization contains or sets one. Its name consists of \
+          lower-case letters, digits and `-`. Labels of its Namespace, such as those of Pod Security, must be set before \
+          pods are created.",
     essential: false,
     needs: Needs::Files,
     check: Check::Reported(|facts| {

@@ -20,11 +20,18 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    let mut files = facts.desired.for_cluster().filter_map(|file| Some((file, recipients(file)?))).peekable();
+    let key = facts.age_key();
+    // Another key has decrypted the files of the bootstrap, as the one that contains this key.
+    let is_encrypted = key.as_ref().is_ok_and(|key| key.is_encrypted);
+    let synced = facts.desired.synced.as_ref();
+    let is_read_by_flux = |file: &EncryptedFile| synced.is_ok_and(|synced| synced.has(&file.path));
+    let files = facts.desired.for_cluster();
+    let files = files.filter(|file| !(is_encrypted && file.in_bootstrap) || is_read_by_flux(file));
+    let mut files = files.filter_map(|file| Some((file, recipients(file)?))).peekable();
     if files.peek().is_none() {
         return facts.without_encrypted();
     }
-    let key = match facts.age_key() {
+    let key = match key {
         Ok(key) => key,
         Err(Answer::NotApplicable(reason)) => return Answer::Unknown(reason),
         Err(answer) => return answer,
@@ -138,7 +145,13 @@ mod tests {
         world(&[("k/flux/a.sops.yaml", false, &['x'], false)]).assert_found(&RULE, &[&error]);
         world(&[("k/flux/a.sops.yaml", false, &['x'], true)]).assert_found(&RULE, &[&warning]);
         world(&[("k/apps/a.sops.yaml", false, &['x'], false)]).assert_found(&RULE, &[&warning]);
-        world(&[("bootstrap/a.sops.yaml", true, &['x'], false)]).assert_found(&RULE, &[&warning]);
+        let mut world = world(&[("bootstrap/a.sops.yaml", true, &['x'], false)]);
+        world.assert_found(&RULE, &[&warning]);
+        // Only Flux reads with a key that is encrypted itself.
+        world.desired.age_key.as_mut().unwrap().is_encrypted = true;
+        world.assert_found(&RULE, &["- no encrypted file is meant for the cluster"]);
+        world.desired.encrypted[0].path = "k/apps/a.sops.yaml".into();
+        world.assert_found(&RULE, &[&warning]);
     }
 
     #[test]

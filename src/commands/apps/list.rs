@@ -1,11 +1,13 @@
 //! `k3s-boot apps --list`: the stages and their items, from the files alone.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::base::finding::Finding;
+use crate::base::release_id::ReleaseId;
 use crate::base::stages::Stage;
-use crate::desired::repository;
 use crate::desired::state_file::{self, StateFile};
+use crate::desired::{namespaces, repository};
 use crate::report::list::{ListedStage, StagesReport};
 use crate::report::{self, SchemaVersion};
 use crate::settings::Settings;
@@ -46,6 +48,7 @@ pub(crate) fn list(settings: &Settings) -> std::io::Result<u8> {
 
 fn listed(settings: &Settings, helmfiles: &[StateFile], stage: Stage) -> ListedStage {
     let mut unknown = None;
+    let mut sources = BTreeMap::new();
     let mut reason = |helmfile: &StateFile| {
         let shown = helmfile.path.strip_prefix(&settings.root).unwrap_or(&helmfile.path);
         let words = format!("`{}` names releases in templates, which are not rendered here", shown.display());
@@ -55,17 +58,21 @@ fn listed(settings: &Settings, helmfiles: &[StateFile], stage: Stage) -> ListedS
         Stage::Nodes | Stage::Verify => Vec::new(),
         Stage::Namespaces => {
             let of_releases = helmfiles.iter().flat_map(|helmfile| &helmfile.releases);
-            let of_releases = of_releases.map(|(namespace, _)| namespace.as_str());
+            let of_releases = of_releases.map(|(namespace, name)| ReleaseId::new(namespace, name));
             helmfiles.iter().filter(|helmfile| helmfile.partial).for_each(&mut reason);
-            repository::namespaces(&settings.root, settings.namespaces.as_deref(), of_releases)
+            let declared = namespaces::declared(&settings.root);
+            let all = namespaces::namespaces(&declared, settings.namespaces.as_deref(), of_releases);
+            sources = all.iter().map(|one| (one.name.clone(), one.source.to_string())).collect();
+            all.into_iter().map(|namespace| namespace.name).collect()
         }
         Stage::Secrets => {
             let files = settings.secret_files.clone();
             let files = files.unwrap_or_else(|| repository::encrypted_files(&settings.root));
-            let key = settings.age_key.clone();
+            // An encrypted file may have the key.
+            let key = Some(settings.age_key.clone()).filter(|path| path.exists() || settings.age_key_named);
             let shown =
                 |path: PathBuf| path.strip_prefix(&settings.root).unwrap_or(&path).display().to_string();
-            let files = std::iter::once(key).chain(files).map(shown);
+            let files = key.into_iter().chain(files).map(shown);
             files.chain(settings.secret_commands.iter().map(ToString::to_string)).collect()
         }
         Stage::Manifests => settings.manifests.iter().map(|source| source.shown(&settings.root)).collect(),
@@ -77,5 +84,5 @@ fn listed(settings: &Settings, helmfiles: &[StateFile], stage: Stage) -> ListedS
             releases.map(|(namespace, name)| format!("{namespace}/{name}")).collect()
         }
     };
-    ListedStage { name: stage, skipped: settings.plan_options.stages.has(stage), items, unknown }
+    ListedStage { name: stage, skipped: settings.plan_options.stages.has(stage), items, sources, unknown }
 }

@@ -1,0 +1,67 @@
+//! The namespaces in the report of `k3s-boot diff`.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{ValueDiff, after_colon};
+use crate::base::redact::Redactor;
+use crate::plan::namespaces::{NamespaceAction, NamespacePlan};
+
+words! {
+    /// What would happen to a namespace.
+    NamespaceChange {
+        /// It would be created.
+        Create = "create",
+        /// Labels or annotations would change.
+        Change = "change",
+        /// It exists.
+        Unchanged = "unchanged",
+        /// Labels or annotations differ, but Flux manages it.
+        Skip = "skip",
+    }
+}
+
+/// A namespace.
+#[derive(Debug, JsonSchema, Serialize)]
+pub(crate) struct NamespaceDiff {
+    /// The name.
+    pub name: String,
+    /// Where it comes from: a file or folder of the repository, `release NAMESPACE/NAME`, `k3s-boot.yaml`, `Flux` or
+    /// `default`.
+    pub source: String,
+    /// What would happen to it.
+    pub action: NamespaceChange,
+    /// The labels and annotations that would be set.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<ValueDiff>,
+    /// Why it is skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl NamespaceDiff {
+    pub(super) fn new(plan: &NamespacePlan, redactor: &Redactor) -> Self {
+        let (action, reason) = match &plan.action {
+            NamespaceAction::Create => (NamespaceChange::Create, None),
+            NamespaceAction::Change => (NamespaceChange::Change, None),
+            NamespaceAction::Exists => (NamespaceChange::Unchanged, None),
+            NamespaceAction::ManagedByFlux(owner) => {
+                (NamespaceChange::Skip, Some(format!("managed by Kustomization {owner}")))
+            }
+        };
+        Self {
+            name: plan.namespace.name.clone(),
+            source: plan.namespace.source.to_string(),
+            action,
+            fields: plan.changes.iter().map(|change| ValueDiff::new(change, redactor)).collect(),
+            reason,
+        }
+    }
+
+    /// The line in the text, its action and the lines below.
+    pub(super) fn lines(&self) -> (String, &'static str, Vec<String>) {
+        let reason = after_colon(self.reason.as_deref());
+        let fields = self.fields.iter().map(ValueDiff::line).collect();
+        (format!("{} ({}){reason}", self.name, self.source), self.action.word(), fields)
+    }
+}
