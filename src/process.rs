@@ -3,6 +3,7 @@
 //! A tool runs in its own process group, with stdin null or a pipe. To stop it, the group gets one INT and, after a grace
 //! period, KILL; if k3s-boot itself is killed, the kernel sends the tool INT (see [`parent_death`]).
 
+mod children;
 pub(crate) mod identity;
 mod invocation;
 mod lines;
@@ -24,6 +25,7 @@ use secrecy::ExposeSecret as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
+pub(crate) use self::children::{ChildProcess, children};
 pub(crate) use self::invocation::{Invocation, PublicPart};
 pub(crate) use self::service::Service;
 use self::signals::Stop;
@@ -114,6 +116,9 @@ impl Runner {
             return Err(ProcessError::Interrupted { cause });
         }
         let (mut child, group) = self.begin(&invocation)?;
+        if let Some(pid) = &invocation.pid {
+            pid.send_replace(child.id());
+        }
         if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), invocation.stdin.take()) {
             // A tool that exits without reading breaks the pipe; its exit code says why.
             tokio::spawn(async move {

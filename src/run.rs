@@ -2,6 +2,7 @@
 
 pub(crate) mod crds;
 pub(crate) mod dns;
+mod hooks;
 pub(crate) mod inspect;
 pub(crate) mod lock;
 pub(crate) mod namespaces;

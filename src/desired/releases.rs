@@ -1,6 +1,7 @@
 //! Parses the releases that `helmfile build --embed-values` prints.
 
 mod features;
+mod hooks;
 mod set;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,8 @@ use serde::Deserialize;
 use serde_yaml::Value;
 
 pub(crate) use self::features::Requirements;
-use self::features::{SECRETS, is_set, unsafe_features};
+use self::features::{SECRETS, unsafe_features};
+pub(crate) use self::hooks::{Hook, HookEvent, HookMatch};
 use self::set::SetValue;
 use crate::base::release_id::ReleaseId;
 use crate::base::yaml::{self, PRINTED};
@@ -50,8 +52,8 @@ pub(crate) struct Release {
     pub kube_context: Option<String>,
     /// Whether some values were decrypted or printed by a command, so that none is shown.
     pub has_secret_values: bool,
-    /// Whether helmfile runs hooks on a sync: those of the release or of the helmfile.
-    pub has_hooks: bool,
+    /// The hooks that helmfile runs on a sync: those of the release, then those of the helmfile.
+    pub hooks: Vec<Hook>,
     /// The helmfile features in use that change what is installed beyond chart and values.
     pub unsafe_features: Vec<String>,
     /// The programs and plugins that it needs.
@@ -283,6 +285,8 @@ pub(crate) fn parse(output: &[u8], default_namespace: &str) -> Result<Built, Str
             let namespace = if names_namespace { raw.namespace } else { default_namespace.to_owned() };
             let repository = repositories.iter().find(|one| one.has(&raw.chart));
             let pin = Pin::of(&raw.chart, &raw.version);
+            let own_hooks = raw.others.get("hooks").map(|own| Hook::list(own, false));
+            let hooks = own_hooks.into_iter().flatten().chain(Hook::list(&hooks, true)).collect::<Vec<_>>();
             let mut release = Release {
                 version: pin.version.to_owned(),
                 digest: pin.digest.map(ToOwned::to_owned),
@@ -300,7 +304,6 @@ pub(crate) fn parse(output: &[u8], default_namespace: &str) -> Result<Built, Str
                 installed: raw.installed.unwrap_or(true),
                 skipped: false,
                 has_secret_values: false,
-                has_hooks: is_set(&hooks) || raw.others.get("hooks").is_some_and(is_set),
                 timeout: raw.timeout.or(Some(defaults.timeout).filter(|timeout| *timeout > 0)),
                 kube_context: raw.kube_context.or_else(|| defaults.kube_context.clone()),
                 unsafe_features: unsafe_features(&raw.others, &defaults.others),
@@ -310,6 +313,7 @@ pub(crate) fn parse(output: &[u8], default_namespace: &str) -> Result<Built, Str
                     &hooks,
                     kustomize_binary.as_deref(),
                 ),
+                hooks,
             };
             release.set_values(raw.values);
             built.releases.push(release);
@@ -440,7 +444,7 @@ mod tests {
     fn hooks_are_those_of_a_release_or_of_its_helmfile() {
         let hooks = |text: &str| {
             let releases = parse(text.as_bytes(), "default").unwrap().releases;
-            releases.iter().map(|release| release.has_hooks).collect::<Vec<_>>()
+            releases.iter().map(|release| !release.hooks.is_empty()).collect::<Vec<_>>()
         };
         let own = "releases:\n- {name: a, chart: ./c, hooks: [{events: [postsync], command: x}]}\n- {name: b, chart: ./c}\n";
         assert_eq!(hooks(own), [true, false]);

@@ -54,6 +54,11 @@ impl Transcript {
         }
     }
 
+    /// A text without secrets, for the progress display.
+    pub(crate) fn redacted(&self, text: &str) -> String {
+        self.redactor.apply(text).into_owned()
+    }
+
     pub(crate) fn started(&self, invocation: &Invocation) {
         self.write(&format!("$ {invocation}"));
         tracing::debug!(tool = invocation.tool, command = %invocation, "Running");

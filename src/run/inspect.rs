@@ -37,12 +37,12 @@ const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "flux");
 /// Finds the cause of a failure: from Helm's message, or from the pods that are not ready. What cannot be read is omitted,
 /// and so are events until `before` (RFC 3339, by the clock of the cluster).
 pub(crate) async fn find_cause(tools: &Toolbox, failure: &ReleaseFailure, before: &str) -> Diagnosis {
-    let Some(release) = &failure.release else {
-        return find(&failure.reason)
-            .map(|known| Diagnosis::known(&ReleaseId::default(), None, known))
-            .unwrap_or_default();
+    // A hook has its own error, which the pods of its release did not cause.
+    let Some(release) = failure.release.as_ref().filter(|_| failure.hook.is_none()) else {
+        let release = failure.release.clone().unwrap_or_default();
+        return failure.known().map(|known| Diagnosis::known(&release, None, known)).unwrap_or_default();
     };
-    let by_words = find(&failure.reason).map(|known| Diagnosis::known(release, None, known));
+    let by_words = failure.known().map(|known| Diagnosis::known(release, None, known));
     // Unless helm timed out, its message has the cause.
     if let Some(diagnosis) = by_words.as_ref().filter(|_| !failure.timed_out) {
         return Diagnosis {

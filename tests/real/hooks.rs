@@ -1,4 +1,5 @@
-//! A failed hook runs again: a deployed release is up to date only once its hooks have succeeded.
+//! Hooks are named while they run, when they fail and when they hang. A failed hook runs again: a deployed release is up to
+//! date only once its hooks have succeeded.
 
 use super::fixture::{Fixture, RunResult};
 use super::small_charts::{APPS, releases, write};
@@ -44,8 +45,11 @@ fn fails(fixture: &Fixture, name: &str, is_failing: bool) {
 #[track_caller]
 fn assert_hook_failed(ran: &RunResult, release: &str, hook: &str) {
     ran.assert().code(5);
-    let reason = format!(r#"release="media/{release}" reason="hook `{hook}` failed: it was not so""#);
-    assert!(ran.stderr.contains(&reason), "{}", ran.stderr);
+    let event = if hook.starts_with("before-") { "presync" } else { "postsync" };
+    let begins = format!(r#"release="media/{release}" event="{event}" command="bash -c 'echo {hook} >>"#);
+    let ends = format!(r#"exit_code="3" reason="hook `{hook}` failed: it was not so""#);
+    assert!(ran.stderr.contains(&begins) && ran.stderr.contains(&ends), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("cause="), "{}", ran.stderr);
 }
 
 #[track_caller]
@@ -92,4 +96,72 @@ fn failed_hook_syncs_the_release_again() {
     fixture.apps(&[]).run().assert().code(0);
     assert_eq!(hooks(&fixture), ["before-first", "first"]);
     assert_nothing_to_change(&fixture);
+}
+
+/// A `postsync` hook that waits for a `ConfigMap` which does not exist, as hooks wait for a CRD.
+const WAITING: &str = "      - events: [postsync]\n        name: wait-for-map\n        command: bash\n        args: [-c, 'until kubectl get \
+                       configmap later --namespace media; do sleep 1; done']\n";
+
+#[test]
+fn hanging_hook_is_named_and_stopped() {
+    let fixture = Fixture::start("hanging-hook");
+    let hook = "      - {events: [postsync], command: bash, args: [-c, 'kubectl get no-such-kind']}\n";
+    let all = [
+        release("waits", "", &[WAITING.to_owned()]),
+        release("fails", "", &[hook.to_owned()]),
+        release("after", "media/waits", &[]),
+    ];
+    write(&fixture, &releases(&all.each_ref().map(String::as_str)));
+
+    // Both are synced concurrently: the one fails at once, and helmfile waits for the other.
+    let ran = fixture.apps(&["--release-timeout", "14s"]).run();
+    ran.assert().code(6);
+    let command =
+        r#"command="bash -c 'until kubectl get configmap later --namespace media; do sleep 1; done'""#;
+    let waiting = format!(r#"Waiting for hook release="media/waits" event="postsync" {command} elapsed="#);
+    assert!(ran.stdout.contains(&waiting), "{}", ran.stdout);
+    let failed = format!(
+        r#"Failed to sync Helm releases release="media/waits" event="postsync" {command} reason="postsync hook `wait-for-map` did not finish within 14.0s (--release-timeout)""#
+    );
+    assert!(ran.stderr.contains(&failed), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("cause="), "{}", ran.stderr);
+
+    // What the hook waits for appears. The release is synced again, because its hook did not finish.
+    fixture.sandbox.kubectl(&["create", "configmap", "later", "--namespace", "media"]).unwrap();
+    let ran = fixture.apps(&[]).run();
+    let again =
+        r#"Release is out of date release="media/waits" reason="its hooks did not finish in an earlier run""#;
+    assert!(ran.stdout.contains(again), "{}", ran.stdout);
+    // Now the hook of the other release is the only failure.
+    ran.assert().code(5);
+    let failed = r#"release="media/fails" event="postsync" command="bash -c 'kubectl get no-such-kind'" exit_code="1" reason="hook `bash` failed: error: the server doesn't have a resource type"#;
+    assert!(ran.stderr.contains(failed), "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("Failed to sync Helm releases").count(), 1, "{}", ran.stderr);
+}
+
+#[test]
+fn every_failed_release_of_a_sync_is_reported() {
+    let fixture = Fixture::start("two-failures");
+    fixture.write("bootstrap/networking.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: UPPER}\n");
+    let [bad, early] = [
+        "      - {events: [postsync], name: net, command: kubectl, args: [apply, --server-side, -f, ../networking.yaml]}\n",
+        "      - {events: [presync], command: bash, args: [-c, 'echo first; exit 4']}\n",
+    ];
+    let all = [
+        release("late", "", &[bad.to_owned()]),
+        release("early", "", &[early.to_owned()]),
+        release("good", "", &[]),
+    ];
+    write(&fixture, &releases(&all.each_ref().map(String::as_str)));
+    let ran = fixture.apps(&[]).run();
+    ran.assert().code(5);
+    let late = r#"release="media/late" event="postsync" command="kubectl apply --server-side -f ../networking.yaml" exit_code="1" reason="hook `net` failed: The Namespace \"UPPER\" is invalid"#;
+    let early = r#"release="media/early" event="presync" command="bash -c 'echo first; exit 4'" exit_code="4" reason="hook `bash` failed: first""#;
+    for failed in [late, early] {
+        assert!(ran.stderr.contains(failed), "{}", ran.stderr);
+    }
+    let synced: Vec<_> = ran.stdout.lines().filter(|line| line.contains("Release synced")).collect();
+    assert!(synced.iter().any(|line| line.contains("media/good")), "{}", ran.stdout);
+    // The presync hook failed before helm was called.
+    assert!(!synced.iter().any(|line| line.contains("media/early")), "{}", ran.stdout);
 }
