@@ -2,6 +2,7 @@
 
 pub(crate) mod crds;
 pub(crate) mod dns;
+mod failures;
 mod hooks;
 pub(crate) mod inspect;
 pub(crate) mod lock;

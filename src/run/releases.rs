@@ -10,13 +10,13 @@ use tokio::sync::watch;
 
 use crate::base::duration::seconds;
 use crate::base::error::{Error, ProcessError, ReleaseFailure};
-use crate::base::known_failures::{KnownFailure, find};
 use crate::base::progress;
 use crate::base::release_id::ReleaseId;
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
 use crate::observed::revisions::Generations;
 use crate::plan::releases::{ReleaseAction, ReleasePlan};
+use crate::run::failures::{self, is_helm_timeout};
 use crate::run::hooks::{self, HookWatcher, Phase};
 use crate::run::outcome::ReleaseOutcome;
 use crate::run::watch::{AtWork, Watcher};
@@ -114,15 +114,18 @@ impl<'a> Sync<'a> {
         running.map(Release::id).or_else(done).or_else(any).or_else(|| Some(name.into()))
     }
 
-    /// All failures in the output of helmfile. The first is one that does not recover by itself, if there is one.
+    /// All failures of a helmfile that has printed this: of several releases, it prints the error of one. All have ended, so
+    /// those that are neither synced nor named have failed too.
     fn failure(&self, talk: &str) -> ReleaseFailure {
-        let mut all: Vec<_> = parse_failures(talk).into_iter().map(|failure| self.parsed(failure)).collect();
-        all.sort_by_key(|one| {
-            if one.known().is_some_and(KnownFailure::is_transient) { 2 } else { u8::from(one.timed_out) }
-        });
-        let mut all = all.into_iter();
-        let first = all.next().unwrap_or_default();
-        ReleaseFailure { others: all.collect(), ..first }
+        let mut printed = parse_failures(talk).into_iter().map(|failure| self.parsed(failure));
+        let first = printed.next().unwrap_or_default();
+        let mut others: Vec<_> = printed.collect();
+        for id in self.running.keys() {
+            if !std::iter::once(&first).chain(&others).any(|one| one.release.as_ref() == Some(id)) {
+                others.push(failures::unprinted(id));
+            }
+        }
+        ReleaseFailure { others, ..first }
     }
 
     fn parsed(&self, failure: Failure) -> ReleaseFailure {
@@ -176,12 +179,6 @@ impl<'a> Sync<'a> {
 
 /// The fix for a hook in which kubectl or helm timed out.
 const HOOK_TIMEOUT_FIX: &str = "k3s-boot status  # shows what is not ready and why; to wait longer, raise the timeout in the command of the hook";
-
-/// Whether helm timed out waiting. A single request that timed out may be retried instead.
-fn is_helm_timeout(reason: &str) -> bool {
-    let words = ["context deadline exceeded", "timed out waiting for the condition"];
-    words.iter().any(|words| reason.contains(words)) && !find(reason).is_some_and(KnownFailure::is_transient)
-}
 
 /// The `--timeout` flag for helm: the remaining time, unless the helmfile sets a shorter timeout for any release, which the
 /// flag would override.
@@ -278,8 +275,9 @@ pub(crate) async fn run(
         Ok(output) if output.success() => Ok(()),
         Ok(output) => {
             let mut failure = sync.failure(&output.talk);
-            // It could not print an error.
+            // It could not print an error, and helm was still running.
             if output.status.signal().is_some() {
+                failure.others.clear();
                 failure.reason = format!("helmfile was terminated: {}", output.status);
             }
             if failure.timed_out && failure.hook.is_none() && longest < request.release_timeout {
@@ -345,19 +343,8 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_times_out_is_not_a_timeout_of_helm() {
-        assert!(is_helm_timeout(
-            "resource Deployment/n/d not ready. status: InProgress; context deadline exceeded"
-        ));
-        assert!(!is_helm_timeout(
-            "Internal error occurred: failed calling webhook \"webhook.cert-manager.io\": failed to call webhook: Post \
-             \"https://cert-manager-webhook.cert-manager.svc:443/validate?timeout=30s\": context deadline exceeded"
-        ));
-    }
-
-    #[test]
     fn progress_becomes_a_report_and_a_culprit() {
-        let releases = releases(&[None, None]);
+        let releases = releases(&[None, None, None]);
         let mut sync = Sync { releases: &releases, running: BTreeMap::new(), done: Vec::new() };
         let started = |name: &str| Progress::Started { namespace: "n".to_owned(), name: name.to_owned() };
         sync.on_progress(started("r0"));
@@ -366,8 +353,11 @@ mod tests {
         sync.on_progress(Progress::Synced { name: "r0".to_owned() });
         assert_eq!(sync.done.len(), 1);
         let talk = "in x.yaml: failed processing release r1: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: resource Deployment/n/d not ready. status: InProgress\n  context deadline exceeded\n\nCOMBINED OUTPUT:\n  x\n";
+        sync.on_progress(started("r2"));
         let failure = sync.failure(talk);
         assert_eq!(failure.release, Some("n/r1".into()));
+        let others: Vec<_> = failure.others.iter().filter_map(|other| other.release.clone()).collect();
+        assert_eq!(others, ["n/r2"], "neither synced nor named");
         assert_eq!(
             failure.reason,
             "resource Deployment/n/d not ready. status: InProgress; context deadline exceeded"

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::lock::Lock;
 use super::releases::{SyncRequest, log_action, run};
-use super::{dns, note, unlock};
+use super::{dns, failures, note, unlock};
 use crate::base::diagnosis::Diagnosis;
 use crate::base::error::{Error, ReleaseFailure};
 use crate::base::release_id::ReleaseId;
@@ -184,6 +184,13 @@ impl Sync<'_> {
         let mut round = 1;
         loop {
             let (reports, result) = run(self.tools, helmfile, &wanted, request).await;
+            let result = match result {
+                Err(Error::Release(failure)) => {
+                    let failure = failures::complete(self.tools, self.lock, *failure).await;
+                    Err(Error::Release(Box::new(failure)))
+                }
+                other => other,
+            };
             let concluded = concluded(&helmfile.releases, &reports, result.is_ok());
             self.lock.change(|notes| note::conclude(notes, &concluded));
             let is_done = |id: &ReleaseId| {

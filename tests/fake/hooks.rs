@@ -1,7 +1,9 @@
 //! Hooks of helmfile: which one is running, what it printed, and why it failed. Several releases that fail in one sync.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use insta::assert_snapshot;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::fixture::Fixture;
 use super::listener::Listener;
@@ -137,30 +139,39 @@ fn running_hook_is_named_on_a_terminal() {
     assert!(!ran.stdout.contains("postsync hook"), "the progress display is removed: {}", ran.stdout);
 }
 
+/// Helm's record of a first revision that failed.
+fn failed_record(namespace: &str, name: &str, error: &str) -> Value {
+    let description = format!("Release \"{name}\" failed: {error}");
+    let release = json!({"name": name, "namespace": namespace, "version": 1, "manifest": "",
+        "info": {"status": "failed", "description": description}, "chart": {"metadata": {"name": name, "version": "1.0.0"}}});
+    let data = STANDARD.encode(STANDARD.encode(release.to_string()));
+    let labels = json!({"owner": "helm", "name": name, "status": "failed", "version": "1"});
+    let metadata =
+        json!({"name": format!("sh.helm.release.v1.{name}.v1"), "namespace": namespace, "labels": labels});
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"release": data}})
+}
+
 #[test]
 fn every_failed_release_of_a_sync_is_reported() {
-    let immutable = "failed processing release cilium: command \"/bin/helm\" exited with non-zero status:\n\nERROR:\n  exit status 1\n\n\
-                     STDERR:\n  Error: UPGRADE FAILED: spec.selector: field is immutable\n\nCOMBINED OUTPUT:\n  x";
-    let late = hook_failed("flux-instance", "error: timed out waiting for the condition on pods/x", "  x");
-    let several = |first: &str, second: &str| {
-        let stderr = format!(
-            "{}{}in ./01-apps.yaml: 2 errors:\nerr 0: {first}\nerr 1: {second}\n",
-            started("kube-system", "cilium"),
-            synced("flux-system", "flux-instance")
-        );
-        fixture().rule(
-            json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": stderr}),
-        )
-    };
-    // What does not recover by itself decides the exit code, wherever it comes.
-    let ran = several(&late, immutable).run();
+    // helmfile prints the error of one.
+    let stderr = format!(
+        "{}{}in ./01-apps.yaml: failed processing release flux-instance: command \"/bin/helm\" exited with non-zero status:\n\nERROR:\n  \
+         exit status 1\n\nSTDERR:\n  Error: resource FluxInstance/flux-system/flux not ready. status: InProgress\n  context deadline \
+         exceeded\n\nCOMBINED OUTPUT:\n  x\n",
+        started("kube-system", "cilium"),
+        started("flux-system", "flux-instance")
+    );
+    let sync = ["*/01-apps.yaml", "sync"];
+    let fixture = || fixture().rule(json!({"tool": "helmfile", "args": sync, "exit": 1, "stderr": stderr}));
+    let immutable = failed_record("kube-system", "cilium", "spec.selector: field is immutable");
+    let ran = fixture().object_after(&immutable, &sync).run();
+    // What does not recover by itself decides the exit code.
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"
-    [TS] ERROR Failed to sync Helm releases release="flux-system/flux-instance" event="postsync" command="/bin/sh -c 'echo waiting; read -r line; :'" exit_code="3" reason="hook `networking` failed: error: timed out waiting for the condition on pods/x" fix="k3s-boot status  # shows what is not ready and why; to wait longer, raise the timeout in the command of the hook" 
-    [TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="UPGRADE FAILED: spec.selector: field is immutable" cause="the chart changes a field that is immutable once the object exists" log="[LOG]" fix="delete the named object, then retry: helm recreates it (never a CRD or a PersistentVolumeClaim: their data would be lost)" resume="k3s-boot apps --from apps"
+    [TS] ERROR Failed to sync Helm releases release="flux-system/flux-instance" object="FluxInstance flux-system/flux" reason="resource FluxInstance/flux-system/flux not ready. status: InProgress; context deadline exceeded" fix="k3s-boot status  # shows what is not ready and why; to wait longer, set --release-timeout and --timeout" 
+    [TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="spec.selector: field is immutable" cause="the chart changes a field that is immutable once the object exists" log="[LOG]" fix="delete the named object, then retry: helm recreates it (never a CRD or a PersistentVolumeClaim: their data would be lost)" resume="k3s-boot apps --from apps"
     "#);
-    let ran = several(immutable, &late).args(&["-o", "json"]).run();
-    ran.assert().code(5);
+    let ran = fixture().object_after(&immutable, &sync).args(&["-o", "json"]).run();
     let report = ran.report();
     let failure = &report["failure"];
     assert_eq!(failure["release"], "kube-system/cilium");
@@ -174,4 +185,9 @@ fn every_failed_release_of_a_sync_is_reported() {
         releases.iter().any(|release| release["name"] == name && release["status"] == "failed")
     };
     assert!(failed("cilium") && failed("flux-instance"), "{report:#}");
+
+    // helm failed before it wrote a record.
+    let ran = fixture().run();
+    let unknown = r#"release="kube-system/cilium" reason="helm failed; helmfile prints only the error of one release, so this one is shown when it fails again""#;
+    assert!(ran.stderr.contains(unknown), "{}", ran.stderr);
 }

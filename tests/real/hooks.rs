@@ -139,29 +139,34 @@ fn hanging_hook_is_named_and_stopped() {
     assert_eq!(ran.stderr.matches("Failed to sync Helm releases").count(), 1, "{}", ran.stderr);
 }
 
+/// The API server rejects the address of this Service.
+const REJECTED: &str = "apiVersion: v1\nkind: Service\nmetadata:\n  name: {{ .Release.Name }}\nspec:\n  clusterIP: 192.0.2.1\n  ports: [{port: 80}]\n";
+
 #[test]
 fn every_failed_release_of_a_sync_is_reported() {
     let fixture = Fixture::start("two-failures");
-    fixture.write("bootstrap/networking.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: UPPER}\n");
-    let [bad, early] = [
-        "      - {events: [postsync], name: net, command: kubectl, args: [apply, --server-side, -f, ../networking.yaml]}\n",
-        "      - {events: [presync], command: bash, args: [-c, 'echo first; exit 4']}\n",
-    ];
-    let all = [
-        release("late", "", &[bad.to_owned()]),
-        release("early", "", &[early.to_owned()]),
-        release("good", "", &[]),
-    ];
-    write(&fixture, &releases(&all.each_ref().map(String::as_str)));
+    let first = release("first", "", &[hook("presync", "before-first")]);
+    let all = [first, release("second", "", &[]), release("third", "", &[]), release("good", "", &[])];
+    let text = releases(&all.each_ref().map(String::as_str));
+    // Both of this chart fail in Helm.
+    let of_chart = |text: &str, name: &str| {
+        let (before, after) = text.split_once(&format!("small\n    name: {name}\n")).unwrap();
+        format!("{before}rejected\n    name: {name}\n{after}")
+    };
+    write(&fixture, &of_chart(&of_chart(&text, "second"), "third"));
+    fixture.write("bootstrap/charts/rejected/Chart.yaml", "apiVersion: v2\nname: rejected\nversion: 1.0.0\n");
+    fixture.write("bootstrap/charts/rejected/templates/all.yaml", REJECTED);
     let ran = fixture.apps(&[]).run();
     ran.assert().code(5);
-    let late = r#"release="media/late" event="postsync" command="kubectl apply --server-side -f ../networking.yaml" exit_code="1" reason="hook `net` failed: The Namespace \"UPPER\" is invalid"#;
-    let early = r#"release="media/early" event="presync" command="bash -c 'echo first; exit 4'" exit_code="4" reason="hook `bash` failed: first""#;
-    for failed in [late, early] {
-        assert!(ran.stderr.contains(failed), "{}", ran.stderr);
+    for name in ["second", "third"] {
+        let failed = format!(r#"ERROR Failed to sync Helm releases release="media/{name}" "#);
+        let line = ran.stderr.lines().find(|line| line.contains(&failed));
+        let reason = line.and_then(|line| line.split_once(" reason=\"")).map(|(_, reason)| reason);
+        assert!(reason.is_some_and(|reason| reason.contains("192.0.2.1")), "{name}: {}", ran.stderr);
     }
-    let synced: Vec<_> = ran.stdout.lines().filter(|line| line.contains("Release synced")).collect();
-    assert!(synced.iter().any(|line| line.contains("media/good")), "{}", ran.stdout);
-    // The presync hook failed before helm was called.
-    assert!(!synced.iter().any(|line| line.contains("media/early")), "{}", ran.stdout);
+    assert_eq!(ran.stderr.matches("Failed to sync Helm releases").count(), 2, "{}", ran.stderr);
+    for name in ["first", "good"] {
+        let synced = format!(r#"Release synced release="media/{name}""#);
+        assert!(ran.stdout.contains(&synced), "{name}: {}", ran.stdout);
+    }
 }
