@@ -331,8 +331,12 @@ fn needed(need: &str, namespace: &str) -> ReleaseId {
     ReleaseId::new(within, name)
 }
 
-/// A release's `condition` is a path into the environment's values.
+/// A release's `condition` is a path into the environment's values, or with helmfile 1.8 and later a boolean, to which
+/// `conditionTemplate` is rendered (helmfile 1.8.0, `ConditionEnabled` in `pkg/state/state.go`).
 fn holds(condition: &str, environment: &Value) -> bool {
+    if let Ok(literal) = condition.to_lowercase().parse() {
+        return literal;
+    }
     let found = condition.split('.').try_fold(environment, |value, key| value.get(key));
     found.and_then(Value::as_bool).unwrap_or(false)
 }
@@ -391,6 +395,19 @@ mod tests {
         assert!(!cilium.is_open(&["deep", "a"]));
         assert_eq!(cilium.merged(), serde_json::json!({"k": 1, "deep": {"a": "y"}}));
         assert_eq!((cilium.chart_name(), gone.chart_name()), ("cilium", "local"));
+    }
+
+    #[test]
+    fn a_condition_is_a_path_or_a_boolean() {
+        // The output of helmfile 1.8.0, shortened.
+        let text = "releases:\n- {name: a, chart: ./c, condition: 'true', trackMode: helm-legacy}\n- {name: b, chart: ./c, condition: 'False'}\n\
+            - {name: d, chart: ./c, condition: x.enabled, trackMode: kubedog}\n- {name: e, chart: ./c, condition: y.enabled}\n\
+            renderedvalues: {x: {enabled: true}}\n";
+        let releases = parse(text.as_bytes(), "default").unwrap().releases;
+        let names: Vec<_> = releases.iter().map(|release| release.name.as_str()).collect();
+        assert_eq!(names, ["a", "d"]);
+        // How helm waits changes nothing of what is installed.
+        assert!(releases.iter().all(|release| release.unsafe_features.is_empty()));
     }
 
     #[test]

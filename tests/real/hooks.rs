@@ -139,6 +139,28 @@ fn hanging_hook_is_named_and_stopped() {
     assert_eq!(ran.stderr.matches("Failed to sync Helm releases").count(), 1, "{}", ran.stderr);
 }
 
+/// helmfile's own tracking, and the wait of Helm 3, as a release or `helmDefaults` selects them.
+#[test]
+fn track_modes_are_supported() {
+    let fixture = Fixture::start("track-modes");
+    let modes = ["helm-legacy", "kubedog"];
+    let all = modes.map(|mode| {
+        let lines = release(mode, "", &[hook("postsync", &format!("after-{mode}"))]);
+        format!("{lines}    trackMode: {mode}\n    wait: true\n")
+    });
+    write(&fixture, &releases(&all.each_ref().map(String::as_str)));
+    let ran = fixture.apps(&[]).run();
+    ran.assert().code(0);
+    for mode in modes {
+        let synced = format!(r#"Release synced release="media/{mode}""#);
+        assert!(ran.stdout.contains(&synced), "{}", ran.stdout);
+    }
+    let mut ran_hooks = hooks(&fixture);
+    ran_hooks.sort_unstable();
+    assert_eq!(ran_hooks, ["after-helm-legacy", "after-kubedog"]);
+    assert_nothing_to_change(&fixture);
+}
+
 /// The API server rejects the address of this Service.
 const REJECTED: &str = "apiVersion: v1\nkind: Service\nmetadata:\n  name: {{ .Release.Name }}\nspec:\n  clusterIP: 192.0.2.1\n  ports: [{port: 80}]\n";
 
