@@ -81,7 +81,7 @@ fn cause_of_a_failed_hook_is_not_guessed() {
     ran.assert().code(5);
     assert!(!ran.stderr.contains("cause="), "{}", ran.stderr);
     assert_eq!(ran.calls_of("helmfile", "sync").len(), 2, "not retried");
-    // kubectl waited in vain for as long as the hook told it to.
+    // The timeout is that of the command in the hook.
     let kubectl = "error: timed out waiting for the condition on customresourcedefinitions/x";
     let ran = fails(&hook_failed("flux-instance", kubectl, "  x\n")).run();
     ran.assert().code(6);
@@ -121,6 +121,37 @@ fn hanging_hook_is_named_and_stopped() {
     assert!(waiting.contains(owner), "{}", ran.stdout);
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="flux-system/flux-instance" event="postsync" command="/bin/sh -c 'echo waiting; read -r line; :'" reason="postsync hook `networking` did not finish within 12.0s (--release-timeout)" log="[LOG]" fix="correct the command of the hook, or what it waits for; to wait longer, set --release-timeout and --timeout" resume="k3s-boot apps --release-timeout 12s --from apps""#);
     assert!(ran.released_lock());
+}
+
+/// The shell of a hook has replaced itself with the program, and no release has been started.
+#[cfg(target_os = "linux")]
+#[test]
+fn hook_before_the_first_release_is_named_and_stopped() {
+    let listener = Listener::new();
+    let fixture = Fixture::new();
+    let hook = "    namespace: kube-system\n    timeout: 2\n    hooks:\n      - events: [presync, postsync]\n        command: /bin/sh\n        \
+                args: [-c, 'exec cat \"-\" >/dev/null']\n";
+    let build = apps_build(&fixture.canaries).replace("    namespace: kube-system\n", hook);
+    let fixture = fixture
+        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build}))
+        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "connect": listener.address(), "on_int": "end",
+            "hook": ["/bin/cat", "-"]}))
+        .args(&["-o", "json"]);
+    let running = fixture.start();
+    let mut helmfile = listener.accept();
+    assert_eq!(helmfile.remaining_lines(), ["INT"]);
+    let ran = running.wait();
+    ran.assert().code(6);
+    let report = ran.report();
+    let failure = &report["failure"];
+    let expected =
+        json!({"name": "/bin/sh", "event": "presync", "command": "/bin/sh -c 'exec cat \"-\" >/dev/null'"});
+    assert_eq!((&failure["hook"], &failure["release"]), (&expected, &json!("kube-system/cilium")));
+    assert_eq!(
+        failure["reason"],
+        "presync hook `/bin/sh` did not finish within 2.0s (`timeout` in the helmfile)"
+    );
+    assert_eq!(report["releases"][1]["status"], "failed", "{report:#}");
 }
 
 #[cfg(target_os = "linux")]
