@@ -4,7 +4,7 @@
 //! and the stdin of k3s-boot. To stop it, the group gets one INT and, after a grace period, KILL; if k3s-boot itself is killed,
 //! the kernel sends the tool INT (see [`parent_death`]).
 
-mod descendants;
+mod children;
 mod group;
 pub(crate) mod identity;
 mod invocation;
@@ -25,6 +25,7 @@ use secrecy::ExposeSecret as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
+pub(crate) use self::children::{ChildProcess, children};
 use self::group::Group;
 pub(crate) use self::invocation::{Invocation, PublicPart};
 pub(crate) use self::service::Service;
@@ -128,6 +129,9 @@ impl Runner {
             return Err(ProcessError::Interrupted { cause });
         }
         let (mut child, group) = self.begin(&invocation)?;
+        if let Some(pid) = &invocation.pid {
+            pid.send_replace(child.id());
+        }
         if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), invocation.stdin.take()) {
             // A tool that exits without reading breaks the pipe; its exit code says why.
             tokio::spawn(async move {

@@ -2,6 +2,8 @@
 
 pub(crate) mod crds;
 pub(crate) mod dns;
+mod failures;
+mod hooks;
 pub(crate) mod inspect;
 pub(crate) mod lock;
 pub(crate) mod namespaces;

@@ -16,7 +16,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, Sender};
 
 use base64::Engine as _;
@@ -93,10 +93,18 @@ fn simulate(tool: &str, args: &[String], rule: &Rule, stdin: &[u8]) -> Result<Ex
         // It outlives this process on purpose.
         Command::new(std::env::current_exe()?).env(GRANDCHILD, address.to_string()).spawn()?;
     }
+    let hook = match rule.hook.split_first() {
+        Some((command, args)) => Some(Command::new(command).args(args).stdin(Stdio::piped()).spawn()?),
+        None => None,
+    };
     let interrupted = match rule.connect {
         Some(address) => wait_for_test(tool, address, rule.on_int)?,
         None => false,
     };
+    if let Some(mut hook) = hook {
+        // Closes its stdin.
+        hook.wait()?;
+    }
     Ok(ExitCode::from(if interrupted { 1 } else { rule.exit }))
 }
 

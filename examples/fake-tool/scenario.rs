@@ -76,6 +76,9 @@ pub(crate) struct Rule {
     pub(crate) connect: Option<SocketAddr>,
     #[serde(default)]
     pub(crate) on_int: OnInt,
+    /// Starts this command with its arguments as a child, as helmfile runs a hook; its stdin is open until this tool exits.
+    #[serde(default)]
+    pub(crate) hook: Vec<String>,
     /// Starts a child process that keeps the pipes open and connects too. It ignores INT and ends with its connection.
     #[serde(default)]
     pub(crate) grandchild: bool,

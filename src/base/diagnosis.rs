@@ -26,7 +26,7 @@ const MAX_FIELD: usize = 600;
 const MAX_LOGS: usize = 2000;
 
 /// Cuts the end off a text that is too long for the log.
-fn shortened(text: String) -> String {
+pub(super) fn shortened(text: String) -> String {
     if text.len() <= MAX_FIELD {
         return text;
     }

@@ -1,12 +1,13 @@
 //! Errors, with their exit codes and fixes.
 
 mod process;
+mod release;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use self::process::{Cause, MAX_OUTPUT, ProcessError, Stopped, late};
-use crate::base::diagnosis::Diagnosis;
+pub(crate) use self::release::{HookFailure, ReleaseFailure};
 use crate::base::duration::seconds;
 use crate::base::finding::{Finding, with_fix};
 use crate::base::known_failures::{KnownFailure, find};
@@ -107,19 +108,6 @@ pub(crate) enum Error {
     },
 }
 
-/// A failed release.
-#[derive(Debug)]
-pub(crate) struct ReleaseFailure {
-    /// The release, if it is known.
-    pub release: Option<ReleaseId>,
-    /// The last error of helm, without what helmfile adds.
-    pub reason: String,
-    /// Whether a timeout expired, that of helm or of the run.
-    pub timed_out: bool,
-    /// Its diagnosis, as far as it is known.
-    pub diagnosis: Diagnosis,
-}
-
 impl From<Stopped> for Error {
     fn from(Stopped(cause): Stopped) -> Self {
         Self::Interrupted(cause)
@@ -171,6 +159,12 @@ impl Error {
             findings.iter().filter(|finding| !finding.logged).for_each(Finding::log);
             return;
         }
+        if let Self::Release(failure) = self {
+            for other in &failure.others {
+                let (details, fix) = other.details(timeout_fix("apps"));
+                logger::log(Level::Error, RELEASE_FAILED, &with_fix(details, fix));
+            }
+        }
         let Explanation { summary, mut details, fix } = self.explain(end.killed);
         details.extend(
             end.log.filter(|_| !self.is_interruption()).map(|path| ("log", path.display().to_string())),
@@ -184,12 +178,8 @@ impl Error {
     pub(crate) fn explain(&self, killed: bool) -> Explanation {
         match self {
             Self::Release(failure) => {
-                let mut diagnosis = failure.diagnosis.clone();
-                let timeout = failure.timed_out.then(|| timeout_fix("apps").to_owned());
-                let fix = diagnosis.fix.take().or(timeout);
-                let release = failure.release.as_ref().map(|release| ("release", release.to_string()));
-                let details = release.into_iter().chain(diagnosis.details(Some(failure.reason.clone())));
-                Explanation { fix, ..Explanation::new("Failed to sync Helm releases", details) }
+                let (details, fix) = failure.details(timeout_fix("apps"));
+                Explanation { fix, ..Explanation::new(RELEASE_FAILED, details) }
             }
             Self::Flux { object, reason, fix, after } => {
                 let known =
@@ -253,6 +243,9 @@ impl Error {
         }
     }
 }
+
+/// The log message about a failed release.
+const RELEASE_FAILED: &str = "Failed to sync Helm releases";
 
 /// What the log and the report say about an error.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Parses the releases that `helmfile build --embed-values` prints.
 
 mod features;
+mod hooks;
 mod set;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,8 @@ use serde::Deserialize;
 use serde_yaml::Value;
 
 pub(crate) use self::features::Requirements;
-use self::features::{SECRETS, is_set, unsafe_features};
+use self::features::{SECRETS, unsafe_features};
+pub(crate) use self::hooks::{Hook, HookEvent, HookMatch};
 use self::set::SetValue;
 use crate::base::release_id::ReleaseId;
 use crate::base::yaml::{self, PRINTED};
@@ -50,8 +52,8 @@ pub(crate) struct Release {
     pub kube_context: Option<String>,
     /// Whether some values were decrypted or printed by a command, so that none is shown.
     pub has_secret_values: bool,
-    /// Whether helmfile runs hooks on a sync: those of the release or of the helmfile.
-    pub has_hooks: bool,
+    /// The hooks that helmfile runs on a sync: those of the release, then those of the helmfile.
+    pub hooks: Vec<Hook>,
     /// The helmfile features in use that change what is installed beyond chart and values.
     pub unsafe_features: Vec<String>,
     /// The programs and plugins that it needs.
@@ -283,6 +285,8 @@ pub(crate) fn parse(output: &[u8], default_namespace: &str) -> Result<Built, Str
             let namespace = if names_namespace { raw.namespace } else { default_namespace.to_owned() };
             let repository = repositories.iter().find(|one| one.has(&raw.chart));
             let pin = Pin::of(&raw.chart, &raw.version);
+            let own_hooks = raw.others.get("hooks").map(|own| Hook::list(own, false));
+            let hooks = own_hooks.into_iter().flatten().chain(Hook::list(&hooks, true)).collect::<Vec<_>>();
             let mut release = Release {
                 version: pin.version.to_owned(),
                 digest: pin.digest.map(ToOwned::to_owned),
@@ -300,7 +304,6 @@ pub(crate) fn parse(output: &[u8], default_namespace: &str) -> Result<Built, Str
                 installed: raw.installed.unwrap_or(true),
                 skipped: false,
                 has_secret_values: false,
-                has_hooks: is_set(&hooks) || raw.others.get("hooks").is_some_and(is_set),
                 timeout: raw.timeout.or(Some(defaults.timeout).filter(|timeout| *timeout > 0)),
                 kube_context: raw.kube_context.or_else(|| defaults.kube_context.clone()),
                 unsafe_features: unsafe_features(&raw.others, &defaults.others),
@@ -310,6 +313,7 @@ pub(crate) fn parse(output: &[u8], default_namespace: &str) -> Result<Built, Str
                     &hooks,
                     kustomize_binary.as_deref(),
                 ),
+                hooks,
             };
             release.set_values(raw.values);
             built.releases.push(release);
@@ -327,8 +331,12 @@ fn needed(need: &str, namespace: &str) -> ReleaseId {
     ReleaseId::new(within, name)
 }
 
-/// A release's `condition` is a path into the environment's values.
+/// A release's `condition` is a path into the environment's values, or with helmfile 1.8 and later a boolean, to which
+/// `conditionTemplate` is rendered (helmfile 1.8.0, `ConditionEnabled` in `pkg/state/state.go`).
 fn holds(condition: &str, environment: &Value) -> bool {
+    if let Ok(literal) = condition.to_lowercase().parse() {
+        return literal;
+    }
     let found = condition.split('.').try_fold(environment, |value, key| value.get(key));
     found.and_then(Value::as_bool).unwrap_or(false)
 }
@@ -390,6 +398,19 @@ mod tests {
     }
 
     #[test]
+    fn a_condition_is_a_path_or_a_boolean() {
+        // The output of helmfile 1.8.0, shortened.
+        let text = "releases:\n- {name: a, chart: ./c, condition: 'true', trackMode: helm-legacy}\n- {name: b, chart: ./c, condition: 'False'}\n\
+            - {name: d, chart: ./c, condition: x.enabled, trackMode: kubedog}\n- {name: e, chart: ./c, condition: y.enabled}\n\
+            renderedvalues: {x: {enabled: true}}\n";
+        let releases = parse(text.as_bytes(), "default").unwrap().releases;
+        let names: Vec<_> = releases.iter().map(|release| release.name.as_str()).collect();
+        assert_eq!(names, ["a", "d"]);
+        // How helm waits changes nothing of what is installed.
+        assert!(releases.iter().all(|release| release.unsafe_features.is_empty()));
+    }
+
+    #[test]
     fn charts_of_repositories_have_a_url() {
         let text = "repositories:\n- {name: a, url: 'https://a'}\n- {name: r, url: r.io, oci: true}\nreleases:\n\
             - {name: x, chart: a/x}\n- {name: y, chart: r/y}\n- {name: z, chart: ./a/z}\n";
@@ -440,7 +461,7 @@ mod tests {
     fn hooks_are_those_of_a_release_or_of_its_helmfile() {
         let hooks = |text: &str| {
             let releases = parse(text.as_bytes(), "default").unwrap().releases;
-            releases.iter().map(|release| release.has_hooks).collect::<Vec<_>>()
+            releases.iter().map(|release| !release.hooks.is_empty()).collect::<Vec<_>>()
         };
         let own = "releases:\n- {name: a, chart: ./c, hooks: [{events: [postsync], command: x}]}\n- {name: b, chart: ./c}\n";
         assert_eq!(hooks(own), [true, false]);

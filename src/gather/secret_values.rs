@@ -35,6 +35,9 @@ pub(super) fn mark(builds: &mut [Build], plain: &PlainTexts<'_>, redactor: &Reda
     for build in &secret {
         let values = build.helmfile.releases.iter().flat_map(|release| &release.values);
         values.chain(&build.environments).for_each(|value| add_lines(&mut lines, value));
+        // They are shown while they run, and when they fail.
+        let hooks = build.helmfile.releases.iter().flat_map(|release| &release.hooks);
+        hooks.flat_map(|hook| &hook.args).for_each(|arg| add_text(&mut lines, arg));
     }
     let undisclosed = plain.undisclosed(lines);
     redactor.add(undisclosed.iter().map(String::as_str));
@@ -77,15 +80,17 @@ fn without_identity(object: &mut Value) {
 /// The lines of all texts in a value.
 fn add_lines(lines: &mut BTreeSet<String>, value: &Value) {
     match value {
-        Value::String(text) => {
-            let text = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            lines.extend(text.map(ToOwned::to_owned));
-        }
+        Value::String(text) => add_text(lines, text),
         Value::Sequence(items) => items.iter().for_each(|item| add_lines(lines, item)),
         Value::Mapping(map) => map.values().for_each(|value| add_lines(lines, value)),
         Value::Tagged(tagged) => add_lines(lines, &tagged.value),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+fn add_text(lines: &mut BTreeSet<String>, text: &str) {
+    let text = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.extend(text.map(ToOwned::to_owned));
 }
 
 impl PlainTexts<'_> {

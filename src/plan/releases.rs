@@ -268,7 +268,7 @@ impl Decision<'_> {
         if let Some(reason) = other_content(release, self.desired, live, record) {
             return ReleaseAction::Resync(reason);
         }
-        if release.has_hooks && live.notes.is_unfinished(id, record.stored.revision) {
+        if !release.hooks.is_empty() && live.notes.is_unfinished(id, record.stored.revision) {
             return resync("its hooks did not finish in an earlier run");
         }
         match live.standing.get(id) {

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::process::Child;
 
-use super::descendants::descendants;
+use super::children::descendants;
 
 /// The process group of a running tool; killed when it is dropped while armed.
 pub(super) struct Group {
@@ -28,8 +28,9 @@ impl Group {
     pub(super) fn signal(&self, signal: Signal) {
         let Some(leader) = self.leader.filter(|_| !self.is_out_of_reach()) else { return };
         let results = if self.is_shared {
-            let all = std::iter::once(leader).chain(descendants(leader));
-            all.map(|process| kill(process, signal)).collect()
+            let below = u32::try_from(leader.as_raw()).map(descendants).unwrap_or_default();
+            let below = below.into_iter().filter_map(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+            std::iter::once(leader).chain(below).map(|process| kill(process, signal)).collect()
         } else {
             vec![killpg(leader, signal)]
         };

@@ -37,6 +37,8 @@ pub(crate) struct Invocation {
     pub grace: Duration,
     /// Becomes true when the tool must be stopped, because what it waits for cannot become ready.
     pub cancel: Option<watch::Receiver<bool>>,
+    /// Receives its process ID when it has been started.
+    pub pid: Option<watch::Sender<Option<u32>>>,
     /// Returns the part of a line that may be logged and kept, or `None`; if absent, all lines may.
     pub public_part: Option<PublicPart>,
 }
@@ -63,6 +65,7 @@ impl Invocation {
             deadline: Duration::from_mins(1),
             grace: GRACE,
             cancel: None,
+            pid: None,
             public_part: None,
         }
     }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::base::diagnosis::Diagnosis;
-use crate::base::error::{Cause, End, Error, Explanation, ProcessError};
+use crate::base::error::{Cause, End, Error, Explanation, HookFailure, ProcessError, ReleaseFailure};
 use crate::base::finding::{Finding, Severity};
 use crate::base::redact::Redactor;
 use crate::observed::cluster::LEASE;
@@ -67,6 +67,75 @@ pub(crate) struct FailureReport {
     /// Class `release`: the last lines of the crashed container.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub container_logs: Vec<String>,
+    /// Class `release`: the hook of helmfile that failed or timed out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hook: Option<HookReport>,
+    /// Class `release`: the other releases that failed in the same sync.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<OtherFailure>,
+}
+
+/// A hook of helmfile that failed or timed out.
+#[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
+pub(crate) struct HookReport {
+    /// Its name in the helmfile, else its command.
+    pub name: String,
+    /// The event, such as `postsync`, if only one is possible.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<&'static str>,
+    /// The command with its arguments.
+    pub command: String,
+    /// Its exit code; absent if a signal terminated it, or it could not be started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The last lines that it printed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<String>,
+}
+
+impl HookReport {
+    fn new(hook: &HookFailure, clean: impl Fn(&str) -> String) -> Self {
+        let HookFailure { name, event, command, exit_code, output } = hook;
+        Self {
+            name: clean(name),
+            event: *event,
+            command: clean(command),
+            exit_code: *exit_code,
+            output: output.iter().map(|line| clean(line)).collect(),
+        }
+    }
+}
+
+/// Another release that failed in the same sync.
+#[derive(Debug, PartialEq, Eq, JsonSchema, Serialize)]
+pub(crate) struct OtherFailure {
+    /// The release, as `namespace/name`, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// The error message.
+    pub reason: String,
+    /// The cause if the failure is a known one, else the same as `reason`.
+    pub cause: String,
+    /// The fix, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+    /// The hook that failed or timed out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hook: Option<HookReport>,
+}
+
+impl OtherFailure {
+    fn new(failure: &ReleaseFailure, clean: impl Fn(&str) -> String) -> Self {
+        let Diagnosis { cause, fix, .. } = &failure.diagnosis;
+        let reason = clean(&failure.reason);
+        Self {
+            release: failure.release.as_ref().map(ToString::to_string),
+            cause: cause.map_or_else(|| reason.clone(), &clean),
+            reason,
+            fix: fix.as_deref().map(&clean),
+            hook: failure.hook.as_ref().map(|hook| HookReport::new(hook, &clean)),
+        }
+    }
 }
 
 impl FailureReport {
@@ -91,6 +160,13 @@ impl FailureReport {
             Error::Release(failure) => failure.diagnosis.clone(),
             _ => Diagnosis::default(),
         };
+        let (hook, others) = match error {
+            Error::Release(failure) => {
+                let hook = failure.hook.as_ref().map(|hook| HookReport::new(hook, clean));
+                (hook, failure.others.iter().map(|other| OtherFailure::new(other, clean)).collect())
+            }
+            _ => (None, Vec::new()),
+        };
         let state = state.map(|state| clean(&state));
         let clean_all = |lines: Vec<String>| lines.iter().map(|line| clean(line)).collect();
         Self {
@@ -108,6 +184,8 @@ impl FailureReport {
             state,
             events: clean_all(warnings),
             container_logs: clean_all(last_words),
+            hook,
+            others,
         }
     }
 }
@@ -230,6 +308,8 @@ impl FailureReport {
             state: None,
             events: Vec::new(),
             container_logs: Vec::new(),
+            hook: None,
+            others: Vec::new(),
         }
     }
 }
@@ -242,7 +322,6 @@ mod tests {
     use nix::sys::signal::Signal;
 
     use super::*;
-    use crate::base::error::ReleaseFailure;
 
     /// An error of each kind, with its class and culprit.
     fn all() -> Vec<(Error, Class, &'static str)> {
@@ -255,8 +334,8 @@ mod tests {
             Error::Release(Box::new(ReleaseFailure {
                 release,
                 reason: text("no"),
-                timed_out: false,
                 diagnosis,
+                ..ReleaseFailure::default()
             }))
         };
         let flux = |after| Error::Flux {

@@ -37,12 +37,12 @@ const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "flux");
 /// Finds the cause of a failure: from Helm's message, or from the pods that are not ready. What cannot be read is omitted,
 /// and so are events until `before` (RFC 3339, by the clock of the cluster).
 pub(crate) async fn find_cause(tools: &Toolbox, failure: &ReleaseFailure, before: &str) -> Diagnosis {
-    let Some(release) = &failure.release else {
-        return find(&failure.reason)
-            .map(|known| Diagnosis::known(&ReleaseId::default(), None, known))
-            .unwrap_or_default();
+    // A hook has its own error, which the pods of its release did not cause.
+    let Some(release) = failure.release.as_ref().filter(|_| failure.hook.is_none()) else {
+        let release = failure.release.clone().unwrap_or_default();
+        return failure.known().map(|known| Diagnosis::known(&release, None, known)).unwrap_or_default();
     };
-    let by_words = find(&failure.reason).map(|known| Diagnosis::known(release, None, known));
+    let by_words = failure.known().map(|known| Diagnosis::known(release, None, known));
     // Unless helm timed out, its message has the cause.
     if let Some(diagnosis) = by_words.as_ref().filter(|_| !failure.timed_out) {
         return Diagnosis {
@@ -50,7 +50,7 @@ pub(crate) async fn find_cause(tools: &Toolbox, failure: &ReleaseFailure, before
             ..diagnosis.clone()
         };
     }
-    let looked = tokio::time::timeout(TIMEOUT, look(tools, release, before)).await;
+    let looked = tokio::time::timeout(TIMEOUT, look(tools, release, &failure.reason, before)).await;
     let by_words = || Diagnosis { object: waited_for(&failure.reason), ..by_words.unwrap_or_default() };
     looked.ok().and_then(Result::ok).flatten().unwrap_or_else(by_words)
 }
@@ -78,7 +78,12 @@ async fn worst(tools: &Toolbox, release: &ReleaseId) -> Result<Option<Diagnosis>
     })
 }
 
-async fn look(tools: &Toolbox, release: &ReleaseId, before: &str) -> Result<Option<Diagnosis>, Error> {
+async fn look(
+    tools: &Toolbox,
+    release: &ReleaseId,
+    reason: &str,
+    before: &str,
+) -> Result<Option<Diagnosis>, Error> {
     let seen = Seen::of(tools, release).await?;
     let mut problems = seen.problems(tools, release, before).await?;
     if problems.is_empty() {
@@ -87,9 +92,28 @@ async fn look(tools: &Toolbox, release: &ReleaseId, before: &str) -> Result<Opti
     if let Some(problem) = problems.into_iter().next() {
         return Ok(Some(diagnose(tools, release, problem, &seen.events).await));
     }
-    let first = unready_workloads(&seen.workloads, release).next();
-    Ok(first.map(|workload| Diagnosis { object: Some(workload.words()), ..Diagnosis::default() }))
+    if let Some(workload) = unready_workloads(&seen.workloads, release).next() {
+        return Ok(Some(Diagnosis { object: Some(workload.words()), ..Diagnosis::default() }));
+    }
+    let named = waited_for(reason);
+    let is_named = |workload: &&Workload| {
+        named.as_ref().is_some_and(|named| {
+            *named == format!("{} {}/{}", workload.kind, namespace_of(release), workload.name)
+        })
+    };
+    // Helm's watcher missed that it became ready, or that was after its timeout.
+    let ready = seen.workloads.iter().find(is_named);
+    Ok(ready.map(|workload| Diagnosis {
+        object: named.clone(),
+        state: Some(workload.words()),
+        fix: Some(LEGACY_FIX.to_owned()),
+        ..Diagnosis::default()
+    }))
 }
+
+/// The fix if helm waits for what is ready. `trackMode` sets `--wait=legacy` (helmfile 1.7.4 and 1.8.0, `appendWaitFlags` in
+/// `pkg/state/helmx.go`).
+const LEGACY_FIX: &str = "the object is ready now: run k3s-boot again; if helm 4 times out again, set `trackMode: helm-legacy` for the release in the helmfile, so that it waits as helm 3 does";
 
 /// The state of the namespace of a release.
 pub(crate) struct Seen {

@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::base::diagnosis::Diagnosis;
 use crate::base::duration::seconds;
 use crate::base::error::{Error, ProcessError, ReleaseFailure};
-use crate::base::known_failures::{KnownFailure, find};
 use crate::base::progress;
 use crate::base::release_id::ReleaseId;
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
 use crate::observed::revisions::Generations;
 use crate::plan::releases::{ReleaseAction, ReleasePlan};
+use crate::run::failures::{self, is_helm_timeout};
+use crate::run::hooks::{self, HookWatcher, Phase};
 use crate::run::outcome::ReleaseOutcome;
 use crate::run::watch::{AtWork, Watcher};
 use crate::tools::Toolbox;
-use crate::tools::helmfile::{HelmOverrides, Progress, SyncOptions, parse_failure};
+use crate::tools::helmfile::{Failure, HelmOverrides, Progress, SyncOptions, parse_failures};
 
 /// helm times out this long before the run, so that the error is helm's.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -55,6 +55,32 @@ impl<'a> Sync<'a> {
                     self.finish(release, start);
                 }
             }
+            Progress::HookOutput { event, line } => {
+                if !line.is_empty() {
+                    tracing::info!(event = %event, line = %line, "Hook output");
+                }
+            }
+        }
+    }
+
+    fn phase(&self, id: &ReleaseId) -> Phase {
+        if self.running.contains_key(id) {
+            Phase::Running
+        } else if self.done.iter().any(|report| report.id() == *id) {
+            Phase::Synced
+        } else {
+            Phase::Waiting
+        }
+    }
+
+    /// The phase in which a hook has failed.
+    fn phase_of_failure(&self, release: Option<&ReleaseId>) -> Phase {
+        match release {
+            // helmfile does not report the progress of an uninstallation.
+            Some(id) if self.releases.iter().any(|one| one.id() == *id && !one.installed) => Phase::Running,
+            Some(id) => self.phase(id),
+            None if self.running.is_empty() && self.done.is_empty() => Phase::Waiting,
+            None => Phase::Synced,
         }
     }
 
@@ -88,34 +114,71 @@ impl<'a> Sync<'a> {
         running.map(Release::id).or_else(done).or_else(any).or_else(|| Some(name.into()))
     }
 
-    /// `pending` returns what of a release is not ready.
-    fn failure(
+    /// All failures of a helmfile that has printed this: of several releases, it prints the error of one. All have ended, so
+    /// those that are neither synced nor named have failed too.
+    fn failure(&self, talk: &str) -> ReleaseFailure {
+        let mut printed = parse_failures(talk).into_iter().map(|failure| self.parsed(failure));
+        let first = printed.next().unwrap_or_default();
+        let mut others: Vec<_> = printed.collect();
+        for id in self.running.keys() {
+            if !std::iter::once(&first).chain(&others).any(|one| one.release.as_ref() == Some(id)) {
+                others.push(failures::unprinted(id));
+            }
+        }
+        ReleaseFailure { others, ..first }
+    }
+
+    fn parsed(&self, failure: Failure) -> ReleaseFailure {
+        let Failure { release: name, reason, hook } = failure;
+        // A hook of the helmfile has no release.
+        let is_global = name.is_none() && hook.is_some();
+        let release = if is_global { None } else { self.culprit(name.as_deref()) };
+        let hook = hook.map(|error| {
+            let phase = self.phase_of_failure(release.as_ref());
+            hooks::failed(error, release.as_ref(), self.releases, phase)
+        });
+        let timed_out = is_helm_timeout(&reason);
+        let mut failure = ReleaseFailure { release, reason, timed_out, hook, ..ReleaseFailure::default() };
+        if failure.hook.is_some() && failure.timed_out {
+            // A timeout of k3s-boot stops a hook before it can report an error.
+            failure.diagnosis.fix = Some(HOOK_TIMEOUT_FIX.to_owned());
+        }
+        failure
+    }
+
+    /// The failure when the timeout of the run has expired. `pending` returns what of a release is not ready.
+    fn late(
         &self,
         talk: &str,
-        deadline: Option<Duration>,
+        after: Duration,
         pending: impl Fn(&ReleaseId) -> Option<String>,
     ) -> ReleaseFailure {
-        let (name, said) = parse_failure(talk);
-        let release = self.culprit(name.as_deref());
-        let reason = match deadline {
-            None => said,
-            Some(after) => {
-                let pending = release.as_ref().and_then(pending).filter(|pending| !pending.is_empty());
-                let pending =
-                    pending.map_or_else(String::new, |pending| format!(", still waiting for {pending}"));
-                format!("the run timed out after {}{pending}", seconds(after))
+        let named = parse_failures(talk).into_iter().find_map(|failure| failure.release);
+        let release = self.culprit(named.as_deref());
+        let pending = release.as_ref().and_then(pending).filter(|pending| !pending.is_empty());
+        let pending = pending.map_or_else(String::new, |pending| format!(", still waiting for {pending}"));
+        let reason = format!("the run timed out after {}{pending}", seconds(after));
+        ReleaseFailure { release, reason, timed_out: true, ..ReleaseFailure::default() }
+    }
+
+    /// Reports releases that failed, synced ones too if their hooks did.
+    fn fail(&mut self, failure: &ReleaseFailure) {
+        let failed = std::iter::once(failure).chain(&failure.others).filter_map(|one| one.release.as_ref());
+        for id in failed {
+            if let Some((release, start)) = self.running.get(id) {
+                self.done.push(ReleaseOutcome::new(release, false, start.elapsed()));
+            } else if let Some(report) = self.done.iter_mut().find(|report| report.id() == *id) {
+                report.is_synced = false;
+            } else if let Some(release) = self.releases.iter().find(|release| release.id() == *id) {
+                // Its `presync` hook failed.
+                self.done.push(ReleaseOutcome::new(release, false, Duration::ZERO));
             }
-        };
-        let timed_out = deadline.is_some() || is_helm_timeout(&reason);
-        ReleaseFailure { release, reason, timed_out, diagnosis: Diagnosis::default() }
+        }
     }
 }
 
-/// Whether helm timed out waiting. A single request that timed out may be retried instead.
-fn is_helm_timeout(reason: &str) -> bool {
-    let words = ["context deadline exceeded", "timed out waiting for the condition"];
-    words.iter().any(|words| reason.contains(words)) && !find(reason).is_some_and(KnownFailure::is_transient)
-}
+/// The fix for a hook in which kubectl or helm timed out.
+const HOOK_TIMEOUT_FIX: &str = "k3s-boot status  # shows what is not ready and why; to wait longer, raise the timeout in the command of the hook";
 
 /// The `--timeout` flag for helm: the remaining time, unless the helmfile sets a shorter timeout for any release, which the
 /// flag would override.
@@ -144,7 +207,7 @@ pub(crate) struct SyncRequest<'a> {
 ///
 /// # Errors
 ///
-/// The first release that failed; the other reports are of synced releases.
+/// The releases that failed.
 pub(crate) async fn run(
     tools: &Toolbox,
     helmfile: &Helmfile,
@@ -159,31 +222,48 @@ pub(crate) async fn run(
         RefCell::new(Sync { releases: &helmfile.releases, running: BTreeMap::new(), done: Vec::new() });
     let left = tools.clock.left();
     let longest = request.release_timeout.min(left.saturating_sub(MARGIN)).max(Duration::from_secs(1));
-    let timeout = timeout(ours, longest);
+    let timeout = timeout(ours.iter().copied(), longest);
     let (end, cancel) = watch::channel(false);
+    let (pid, helmfile_pid) = watch::channel(None);
+    let hook_watcher = HookWatcher {
+        tools,
+        releases: ours,
+        release_timeout: request.release_timeout,
+        end: Instant::now() + left.saturating_sub(MARGIN),
+    };
     let options = SyncOptions {
         identities: helmfile.needs_identities,
         selectors: &selectors,
         timeout,
         over: request.over,
         cancel,
+        pid,
     };
     let syncing = tools.helmfile_sync(&helmfile.path, request.charts, options, |progress| {
         sync.borrow_mut().on_progress(progress);
     });
     let watcher = Watcher::new(tools, request.fail_fast, request.before, request.generations);
-    let mut blocked = None;
+    let mut stopped: Option<ReleaseFailure> = None;
     let result = {
         tokio::pin!(syncing);
         let at_work = || sync.borrow().at_work(longest);
         let watching = watcher.keep(at_work);
         tokio::pin!(watching);
+        let hooks = hook_watcher.watch(helmfile_pid, |id| sync.borrow().phase(id));
+        tokio::pin!(hooks);
         loop {
             tokio::select! {
                 result = &mut syncing => break result,
-                found = &mut watching, if blocked.is_none() => {
-                    tracing::info!(release = %found.0, "Stopping helmfile: the release cannot become ready");
-                    blocked = Some(found);
+                (release, diagnosis) = &mut watching, if stopped.is_none() => {
+                    tracing::info!(release = %release, "Stopping helmfile: the release cannot become ready");
+                    let reason = "helmfile was stopped early: the release cannot become ready".to_owned();
+                    let release = Some(release);
+                    stopped = Some(ReleaseFailure { release, reason, diagnosis, ..ReleaseFailure::default() });
+                    end.send_replace(true);
+                }
+                failure = &mut hooks, if stopped.is_none() => {
+                    tracing::info!(reason = %failure.reason, "Stopping helmfile: a hook timed out");
+                    stopped = Some(failure);
                     end.send_replace(true);
                 }
             }
@@ -191,16 +271,16 @@ pub(crate) async fn run(
     };
     let mut sync = sync.into_inner();
     sync.running.keys().for_each(|release| progress::done(&release.to_string()));
-    let failure = |talk: &str, deadline| sync.failure(talk, deadline, |release| watcher.pending(release));
     let result = match result {
         Ok(output) if output.success() => Ok(()),
         Ok(output) => {
-            let mut failure = failure(&output.talk, None);
-            // It could not print an error.
+            let mut failure = sync.failure(&output.talk);
+            // It could not print an error, and helm was still running.
             if output.status.signal().is_some() {
+                failure.others.clear();
                 failure.reason = format!("helmfile was terminated: {}", output.status);
             }
-            if failure.timed_out && longest < request.release_timeout {
+            if failure.timed_out && failure.hook.is_none() && longest < request.release_timeout {
                 let left = seconds(longest);
                 failure.reason = format!("only {left} of --timeout was left for it: {}", failure.reason);
             }
@@ -208,24 +288,13 @@ pub(crate) async fn run(
         }
         // Without time left it was not started.
         Err(ProcessError::Deadline { talk, after, .. }) if !after.is_zero() => {
-            Err(Error::Release(Box::new(failure(&talk, Some(after)))))
+            Err(Error::Release(Box::new(sync.late(&talk, after, |release| watcher.pending(release)))))
         }
-        Err(ProcessError::Canceled { .. }) => {
-            let (release, diagnosis) = blocked.unwrap_or_default();
-            let reason = "helmfile was stopped early: the release cannot become ready".to_owned();
-            let release = Some(release);
-            Err(Error::Release(Box::new(ReleaseFailure { release, reason, timed_out: false, diagnosis })))
-        }
+        Err(ProcessError::Canceled { .. }) => Err(Error::Release(Box::new(stopped.unwrap_or_default()))),
         Err(error) => Err(error.into()),
     };
-    if let Err(Error::Release(failure)) = &result
-        && let Some(failed) = &failure.release
-    {
-        if let Some((release, start)) = sync.running.get(failed) {
-            sync.done.push(ReleaseOutcome::new(release, false, start.elapsed()));
-        } else if let Some(report) = sync.done.iter_mut().find(|report| report.id() == *failed) {
-            report.is_synced = false;
-        }
+    if let Err(Error::Release(failure)) = &result {
+        sync.fail(failure);
     }
     (sync.done, result)
 }
@@ -274,19 +343,8 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_times_out_is_not_a_timeout_of_helm() {
-        assert!(is_helm_timeout(
-            "resource Deployment/n/d not ready. status: InProgress; context deadline exceeded"
-        ));
-        assert!(!is_helm_timeout(
-            "Internal error occurred: failed calling webhook \"webhook.cert-manager.io\": failed to call webhook: Post \
-             \"https://cert-manager-webhook.cert-manager.svc:443/validate?timeout=30s\": context deadline exceeded"
-        ));
-    }
-
-    #[test]
     fn progress_becomes_a_report_and_a_culprit() {
-        let releases = releases(&[None, None]);
+        let releases = releases(&[None, None, None]);
         let mut sync = Sync { releases: &releases, running: BTreeMap::new(), done: Vec::new() };
         let started = |name: &str| Progress::Started { namespace: "n".to_owned(), name: name.to_owned() };
         sync.on_progress(started("r0"));
@@ -295,16 +353,18 @@ mod tests {
         sync.on_progress(Progress::Synced { name: "r0".to_owned() });
         assert_eq!(sync.done.len(), 1);
         let talk = "in x.yaml: failed processing release r1: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: resource Deployment/n/d not ready. status: InProgress\n  context deadline exceeded\n\nCOMBINED OUTPUT:\n  x\n";
-        let nothing = |_: &ReleaseId| None;
-        let failure = sync.failure(talk, None, nothing);
+        sync.on_progress(started("r2"));
+        let failure = sync.failure(talk);
         assert_eq!(failure.release, Some("n/r1".into()));
+        let others: Vec<_> = failure.others.iter().filter_map(|other| other.release.clone()).collect();
+        assert_eq!(others, ["n/r2"], "neither synced nor named");
         assert_eq!(
             failure.reason,
             "resource Deployment/n/d not ready. status: InProgress; context deadline exceeded"
         );
         assert!(failure.timed_out);
         let pending = |release: &ReleaseId| (*release == "n/r1").then(|| "Deployment/d 0/1".to_owned());
-        let failure = sync.failure("", Some(Duration::from_mins(1)), pending);
+        let failure = sync.late("", Duration::from_mins(1), pending);
         assert_eq!(failure.release, Some("n/r1".into()));
         assert_eq!(failure.reason, "the run timed out after 1m, still waiting for Deployment/d 0/1");
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::lock::Lock;
 use super::releases::{SyncRequest, log_action, run};
-use super::{dns, note, unlock};
+use super::{dns, failures, note, unlock};
 use crate::base::diagnosis::Diagnosis;
 use crate::base::error::{Error, ReleaseFailure};
 use crate::base::release_id::ReleaseId;
@@ -132,7 +132,7 @@ impl Sync<'_> {
     ///
     /// # Errors
     ///
-    /// The first release that failed.
+    /// The releases that failed.
     pub(crate) async fn helmfile(
         &self,
         helmfile: &Helmfile,
@@ -184,10 +184,17 @@ impl Sync<'_> {
         let mut round = 1;
         loop {
             let (reports, result) = run(self.tools, helmfile, &wanted, request).await;
+            let result = match result {
+                Err(Error::Release(failure)) => {
+                    let failure = failures::complete(self.tools, self.lock, *failure).await;
+                    Err(Error::Release(Box::new(failure)))
+                }
+                other => other,
+            };
             let concluded = concluded(&helmfile.releases, &reports, result.is_ok());
             self.lock.change(|notes| note::conclude(notes, &concluded));
             let is_done = |id: &ReleaseId| {
-                let has_hooks = helmfile.releases.iter().any(|one| one.has_hooks && one.id() == *id);
+                let has_hooks = helmfile.releases.iter().any(|one| !one.hooks.is_empty() && one.id() == *id);
                 let is_synced = reports.iter().any(|one| one.is_synced && one.id() == *id);
                 is_synced && (!has_hooks || concluded.contains(id))
             };
@@ -220,9 +227,9 @@ impl Sync<'_> {
             done.extend(reports.into_iter().filter(|report| !retries || !wanted.contains(&&report.id())));
             if !retries {
                 return match result {
-                    Err(Error::Release(mut failure)) if failure.diagnosis == Diagnosis::default() => {
+                    Err(Error::Release(mut failure)) => {
                         self.tools.clock.extend_for_cleanup();
-                        failure.diagnosis = find_cause(self.tools, &failure, &before).await;
+                        self.diagnose(&mut failure, &before).await;
                         Err(Error::Release(failure))
                     }
                     other => other,
@@ -232,8 +239,21 @@ impl Sync<'_> {
         }
     }
 
+    /// Finds the causes of failures that have none yet.
+    async fn diagnose(&self, failure: &mut ReleaseFailure, before: &str) {
+        if failure.diagnosis == Diagnosis::default() {
+            failure.diagnosis = find_cause(self.tools, failure, before).await;
+        }
+        for other in failure.others.iter_mut().filter(|other| other.diagnosis == Diagnosis::default()) {
+            other.diagnosis = find_cause(self.tools, other, before).await;
+        }
+    }
+
     /// Whether to retry after a failure; if so, waits for a pause and until the API server responds.
     async fn wait_to_retry(&self, failure: &ReleaseFailure, again: &mut Retry) -> Result<bool, Error> {
+        if failure.known().is_none() {
+            return Ok(false);
+        }
         let release = failure.release.iter().map(|release| ("release", release.to_string()));
         let object = webhooks::find_configuration(self.tools, &failure.reason).await;
         let release: Vec<_> = release.chain(object.map(|object| ("object", object))).collect();
@@ -265,9 +285,8 @@ impl Sync<'_> {
     }
 }
 
-/// The releases for which helmfile has completed all hooks. If helmfile failed, it reports only one release,
-/// and its progress does not show failed hooks of synced releases. But it starts a release only after the hooks of those that
-/// it needs.
+/// The releases for which helmfile has completed all hooks. If helmfile failed, its progress does not show failed hooks of
+/// synced releases. But it starts a release only after the hooks of those that it needs.
 fn concluded(releases: &[Release], reports: &[ReleaseOutcome], is_ok: bool) -> Vec<ReleaseId> {
     let began = |id: &ReleaseId| reports.iter().any(|report| report.id() == *id);
     let is_needed = |needed: &ReleaseId| {

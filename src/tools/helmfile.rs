@@ -1,6 +1,7 @@
 //! helmfile: renders state files, fetches charts and syncs releases.
 
 mod failure;
+mod hook_error;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,8 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub(crate) use self::failure::{BuildError, TemplateError, is_missing_variable, parse_failure};
+pub(crate) use self::failure::{BuildError, Failure, TemplateError, is_missing_variable, parse_failures};
 use self::failure::{parse_build_error, parse_template_error};
+pub(crate) use self::hook_error::HookError;
 use super::{Toolbox, public};
 use crate::base::error::{Error, ProcessError};
 use crate::process::{Invocation, Output, Stream};
@@ -40,14 +42,23 @@ pub(crate) enum Progress {
         /// The name of the release.
         name: String,
     },
+    /// A hook with `showlogs: true` has ended and had printed this line.
+    HookOutput {
+        /// The event of the hook, as in the helmfile.
+        event: String,
+        line: String,
+    },
 }
 
-/// Parses a line of `helmfile sync` (helmfile 1.7.4, `pkg/helmexec/exec.go`).
+/// Parses a line of `helmfile sync` (helmfile 1.7.4 and 1.8.0, `pkg/helmexec/exec.go` and `pkg/event/bus.go`).
 pub(crate) fn parse_progress(line: &str) -> Option<Progress> {
     if let Some(rest) = line.strip_prefix("Upgrading release=") {
         let (name, rest) = rest.split_once(", chart=")?;
         let (_, namespace) = rest.rsplit_once(", namespace=")?;
         return Some(Progress::Started { namespace: namespace.trim().to_owned(), name: name.to_owned() });
+    }
+    if let Some((event, line)) = line.strip_prefix("hook[").and_then(|rest| rest.split_once("] logs | ")) {
+        return Some(Progress::HookOutput { event: event.to_owned(), line: line.trim_end().to_owned() });
     }
     let name = line.strip_prefix("Listing releases matching ^")?.strip_suffix('$')?;
     Some(Progress::Synced { name: name.to_owned() })
@@ -175,6 +186,7 @@ impl Toolbox {
         invocation.stdout_is_talk = true;
         invocation.grace = SYNC_GRACE_PERIOD;
         invocation.cancel = Some(options.cancel);
+        invocation.pid = Some(options.pid);
         let invocation = prepare(invocation, options.identities, &BTreeMap::new());
         self.runner
             .run_watched(invocation, |stream, line| {
@@ -207,6 +219,8 @@ pub(crate) struct SyncOptions<'a> {
     pub over: HelmOverrides,
     /// Becomes true when the releases cannot become ready: helmfile is stopped then.
     pub cancel: watch::Receiver<bool>,
+    /// Receives the process ID of helmfile.
+    pub pid: watch::Sender<Option<u32>>,
 }
 
 fn flags(selectors: &[String]) -> Vec<OsString> {
@@ -250,6 +264,8 @@ mod tests {
         );
         let synced = Progress::Synced { name: "cilium".to_owned() };
         assert_eq!(parse_progress("Listing releases matching ^cilium$"), Some(synced));
+        let printed = Progress::HookOutput { event: "postsync".to_owned(), line: "a | b".to_owned() };
+        assert_eq!(parse_progress("hook[postsync] logs | a | b"), Some(printed));
         for line in
             ["", "Upgrading release=", "Listing releases matching", "Release \"cilium\" does not exist."]
         {

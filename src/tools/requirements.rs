@@ -87,11 +87,13 @@ mod tests {
         let cases = [
             ("helmfile", "1.7.0", false),
             ("helmfile", "1.7.1", true),
+            ("helmfile", "1.8.0", true),
             ("helmfile", "2.0.0", false),
             ("helmfile", "0.166.0", false),
             ("helm", "3.17.9", false),
             ("helm", "3.18.0", true),
             ("helm", "4.2.4", true),
+            ("helm", "4.3.1", true),
             ("helm", "5.0.0", false),
             ("sops", "3.8.1", false),
             ("sops", "3.9.0", true),

@@ -93,6 +93,17 @@ fn unready_release_times_out() {
 }
 
 #[test]
+fn release_that_helm_waits_for_although_it_is_ready() {
+    let late = "resource Deployment/kube-system/cilium-operator not ready. status: InProgress\n  context deadline exceeded";
+    let mut ready = scenario::deployment(1);
+    ready["status"] = json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1});
+    let ran = sync_fails(late).objects([ready]).run();
+    ran.assert().code(6);
+    let state = r#"object="Deployment kube-system/cilium-operator" state="Deployment/cilium-operator 1/1""#;
+    assert!(ran.stderr.contains(state) && ran.stderr.contains("`trackMode: helm-legacy`"), "{}", ran.stderr);
+}
+
+#[test]
 fn unready_pod_is_named() {
     let late = "resource Deployment/kube-system/cilium-operator not ready. status: InProgress\n  context deadline exceeded";
     let taint = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",

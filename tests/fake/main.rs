@@ -18,6 +18,7 @@ mod fail_fast;
 mod failures;
 mod fixture;
 mod helm_features;
+mod hooks;
 mod hostile;
 mod jobs;
 mod listener;

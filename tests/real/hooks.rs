@@ -1,4 +1,5 @@
-//! A failed hook runs again: a deployed release is up to date only once its hooks have succeeded.
+//! Hooks are named while they run, when they fail and when they hang. A failed hook runs again: a deployed release is up to
+//! date only once its hooks have succeeded.
 
 use super::fixture::{Fixture, RunResult};
 use super::small_charts::{APPS, releases, write};
@@ -44,8 +45,11 @@ fn fails(fixture: &Fixture, name: &str, is_failing: bool) {
 #[track_caller]
 fn assert_hook_failed(ran: &RunResult, release: &str, hook: &str) {
     ran.assert().code(5);
-    let reason = format!(r#"release="media/{release}" reason="hook `{hook}` failed: it was not so""#);
-    assert!(ran.stderr.contains(&reason), "{}", ran.stderr);
+    let event = if hook.starts_with("before-") { "presync" } else { "postsync" };
+    let begins = format!(r#"release="media/{release}" event="{event}" command="bash -c 'echo {hook} >>"#);
+    let ends = format!(r#"exit_code="3" reason="hook `{hook}` failed: it was not so""#);
+    assert!(ran.stderr.contains(&begins) && ran.stderr.contains(&ends), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("cause="), "{}", ran.stderr);
 }
 
 #[track_caller]
@@ -92,4 +96,101 @@ fn failed_hook_syncs_the_release_again() {
     fixture.apps(&[]).run().assert().code(0);
     assert_eq!(hooks(&fixture), ["before-first", "first"]);
     assert_nothing_to_change(&fixture);
+}
+
+/// A `postsync` hook that waits for a `ConfigMap` which does not exist, as hooks wait for a CRD.
+const WAITING: &str = "      - events: [postsync]\n        name: wait-for-map\n        command: bash\n        args: [-c, 'until kubectl get \
+                       configmap later --namespace media; do sleep 1; done']\n";
+
+#[test]
+fn hanging_hook_is_named_and_stopped() {
+    let fixture = Fixture::start("hanging-hook");
+    let hook = "      - {events: [postsync], command: bash, args: [-c, 'kubectl get no-such-kind']}\n";
+    let all = [
+        release("waits", "", &[WAITING.to_owned()]),
+        release("fails", "", &[hook.to_owned()]),
+        release("after", "media/waits", &[]),
+    ];
+    write(&fixture, &releases(&all.each_ref().map(String::as_str)));
+
+    // Both are synced concurrently: the one fails at once, and helmfile waits for the other.
+    let ran = fixture.apps(&["--release-timeout", "14s"]).run();
+    ran.assert().code(6);
+    let command =
+        r#"command="bash -c 'until kubectl get configmap later --namespace media; do sleep 1; done'""#;
+    let waiting = format!(r#"Waiting for hook release="media/waits" event="postsync" {command} elapsed="#);
+    assert!(ran.stdout.contains(&waiting), "{}", ran.stdout);
+    let failed = format!(
+        r#"Failed to sync Helm releases release="media/waits" event="postsync" {command} reason="postsync hook `wait-for-map` did not finish within 14.0s (--release-timeout)""#
+    );
+    assert!(ran.stderr.contains(&failed), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("cause="), "{}", ran.stderr);
+
+    // What the hook waits for appears. The release is synced again, because its hook did not finish.
+    fixture.sandbox.kubectl(&["create", "configmap", "later", "--namespace", "media"]).unwrap();
+    let ran = fixture.apps(&[]).run();
+    let again =
+        r#"Release is out of date release="media/waits" reason="its hooks did not finish in an earlier run""#;
+    assert!(ran.stdout.contains(again), "{}", ran.stdout);
+    // Now the hook of the other release is the only failure.
+    ran.assert().code(5);
+    let failed = r#"release="media/fails" event="postsync" command="bash -c 'kubectl get no-such-kind'" exit_code="1" reason="hook `bash` failed: error: the server doesn't have a resource type"#;
+    assert!(ran.stderr.contains(failed), "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("Failed to sync Helm releases").count(), 1, "{}", ran.stderr);
+}
+
+/// helmfile's own tracking, and the wait of Helm 3, as a release or `helmDefaults` selects them.
+#[test]
+fn track_modes_are_supported() {
+    let fixture = Fixture::start("track-modes");
+    let modes = ["helm-legacy", "kubedog"];
+    let all = modes.map(|mode| {
+        let lines = release(mode, "", &[hook("postsync", &format!("after-{mode}"))]);
+        // With kubedog, helmfile 1.7.4 and 1.8.0 delete the file with the values before helm reads it.
+        let lines = if mode == "kubedog" { lines.replace("    values: [{a: 1}]\n", "") } else { lines };
+        format!("{lines}    trackMode: {mode}\n    wait: true\n")
+    });
+    write(&fixture, &releases(&all.each_ref().map(String::as_str)));
+    let ran = fixture.apps(&[]).run();
+    ran.assert().code(0);
+    for mode in modes {
+        let synced = format!(r#"Release synced release="media/{mode}""#);
+        assert!(ran.stdout.contains(&synced), "{}", ran.stdout);
+    }
+    let mut ran_hooks = hooks(&fixture);
+    ran_hooks.sort_unstable();
+    assert_eq!(ran_hooks, ["after-helm-legacy", "after-kubedog"]);
+    assert_nothing_to_change(&fixture);
+}
+
+/// The API server rejects the address of this Service.
+const REJECTED: &str = "apiVersion: v1\nkind: Service\nmetadata:\n  name: {{ .Release.Name }}\nspec:\n  clusterIP: 192.0.2.1\n  ports: [{port: 80}]\n";
+
+#[test]
+fn every_failed_release_of_a_sync_is_reported() {
+    let fixture = Fixture::start("two-failures");
+    let first = release("first", "", &[hook("presync", "before-first")]);
+    let all = [first, release("second", "", &[]), release("third", "", &[]), release("good", "", &[])];
+    let text = releases(&all.each_ref().map(String::as_str));
+    // Both of this chart fail in Helm.
+    let of_chart = |text: &str, name: &str| {
+        let (before, after) = text.split_once(&format!("small\n    name: {name}\n")).unwrap();
+        format!("{before}rejected\n    name: {name}\n{after}")
+    };
+    write(&fixture, &of_chart(&of_chart(&text, "second"), "third"));
+    fixture.write("bootstrap/charts/rejected/Chart.yaml", "apiVersion: v2\nname: rejected\nversion: 1.0.0\n");
+    fixture.write("bootstrap/charts/rejected/templates/all.yaml", REJECTED);
+    let ran = fixture.apps(&[]).run();
+    ran.assert().code(5);
+    for name in ["second", "third"] {
+        let failed = format!(r#"ERROR Failed to sync Helm releases release="media/{name}" "#);
+        let line = ran.stderr.lines().find(|line| line.contains(&failed));
+        let reason = line.and_then(|line| line.split_once(" reason=\"")).map(|(_, reason)| reason);
+        assert!(reason.is_some_and(|reason| reason.contains("192.0.2.1")), "{name}: {}", ran.stderr);
+    }
+    assert_eq!(ran.stderr.matches("Failed to sync Helm releases").count(), 2, "{}", ran.stderr);
+    for name in ["first", "good"] {
+        let synced = format!(r#"Release synced release="media/{name}""#);
+        assert!(ran.stdout.contains(&synced), "{name}: {}", ran.stdout);
+    }
 }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_yaml::Value;
 
+use super::hooks::Hook;
+
 /// The key of a release with files that the plugin helm-secrets decrypts.
 pub(super) const SECRETS: &str = "secrets";
 
@@ -27,9 +29,6 @@ const KUSTOMIZE: [&str; 3] = ["jsonPatches", "strategicMergePatches", "transform
 /// Keys that helmfile rejects with Helm 3.
 const HELM_4: [&str; 3] = ["forceConflicts", "rollbackOnFailure", "serverSide"];
 
-/// The hook events of `helmfile sync`.
-const SYNC_EVENTS: [&str; 5] = ["prepare", "presync", "postsync", "preuninstall", "cleanup"];
-
 /// The programs and plugins that the keys of a release need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Requirements {
@@ -46,12 +45,12 @@ pub(crate) struct Requirements {
 }
 
 impl Requirements {
-    /// Reads the requirements from the keys of a release and of `helmDefaults`, and from `hooks` and `kustomizeBinary` of
-    /// the helmfile.
+    /// Reads the requirements from the keys of a release and of `helmDefaults`, from its hooks and those of the helmfile, and
+    /// from `kustomizeBinary` of the helmfile.
     pub(super) fn new(
         release: &BTreeMap<String, Value>,
         defaults: &BTreeMap<String, Value>,
-        hooks: &Value,
+        hooks: &[Hook],
         kustomize_binary: Option<&str>,
     ) -> Self {
         let used = |keys: &[&'static str]| {
@@ -60,12 +59,11 @@ impl Requirements {
         let text = |keys: &BTreeMap<String, Value>| {
             Some(keys.get("postRenderer")?.as_str()?.to_owned()).filter(|text| !text.is_empty())
         };
-        let own = release.get("hooks").unwrap_or(&Value::Null);
         let kustomize: Vec<_> = used(&KUSTOMIZE);
         let binary = kustomize_binary.filter(|binary| !binary.is_empty() && !kustomize.is_empty());
         Self {
             post_renderer: text(release).or_else(|| text(defaults)),
-            hook_commands: [own, hooks].into_iter().flat_map(commands).collect(),
+            hook_commands: hooks.iter().filter_map(Hook::program).map(ToOwned::to_owned).collect(),
             kustomize_binary: binary.map(ToOwned::to_owned),
             kustomize,
             helm_4: used(&HELM_4),
@@ -82,20 +80,6 @@ impl Requirements {
         let binary = self.kustomize_binary.as_deref().unwrap_or("kustomize");
         (!self.kustomize.is_empty()).then(|| binary.split(' ').next().unwrap_or(binary))
     }
-}
-
-/// The commands of hooks that run on a sync.
-fn commands(hooks: &Value) -> impl Iterator<Item = String> {
-    let runs = |hook: &&Value| {
-        let events = hook.get("events").and_then(Value::as_sequence);
-        events
-            .into_iter()
-            .flatten()
-            .any(|event| event.as_str().is_some_and(|event| SYNC_EVENTS.contains(&event)))
-    };
-    let hooks = hooks.as_sequence().into_iter().flatten().filter(runs);
-    let commands = hooks.filter_map(|hook| Some(hook.get("command")?.as_str()?.to_owned()));
-    commands.filter(|command| !command.is_empty() && !command.contains("{{"))
 }
 
 fn is_used(release: &BTreeMap<String, Value>, defaults: &BTreeMap<String, Value>, key: &str) -> bool {
@@ -135,12 +119,10 @@ mod tests {
     #[test]
     fn requirements_are_read() {
         let keys = |text: &str| serde_yaml::from_str::<BTreeMap<String, Value>>(text).unwrap();
-        let hooks = "- {events: [presync], command: sh}\n- {events: [preapply], command: never}\n- {events: [postsync], command: '{{ .x }}'}\n";
-        let release = keys(
-            "{jsonPatches: [{a: b}], transformers: [], forceConflicts: true, serverSide: '', hooks: [{events: [postsync], command: ./x.sh}]}",
-        );
+        let hooks = "- {events: [presync], command: sh}\n- {events: [postsync], command: ./x.sh}\n";
+        let release = keys("{jsonPatches: [{a: b}], transformers: [], forceConflicts: true, serverSide: ''}");
         let defaults = keys("{postRenderer: pr, rollbackOnFailure: false}");
-        let hooks = serde_yaml::from_str(hooks).unwrap();
+        let hooks = Hook::list(&serde_yaml::from_str(hooks).unwrap(), false);
         let expected = Requirements {
             post_renderer: Some("pr".to_owned()),
             hook_commands: ["./x.sh".to_owned(), "sh".to_owned()].into(),
@@ -152,8 +134,6 @@ mod tests {
         assert_eq!((found.kustomize_program(), &found), (Some("kubectl"), &expected));
         let default = Requirements::new(&release, &defaults, &hooks, None);
         assert_eq!(default.kustomize_program(), Some("kustomize"));
-        assert!(
-            Requirements::new(&keys("{}"), &keys("{}"), &Value::Null, Some("kubectl kustomize")).is_empty()
-        );
+        assert!(Requirements::new(&keys("{}"), &keys("{}"), &[], Some("kubectl kustomize")).is_empty());
     }
 }

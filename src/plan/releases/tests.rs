@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
-use crate::desired::releases::parse;
+use crate::desired::releases::{Hook, parse};
 use crate::observed::Owned;
 use crate::observed::claims::{Claim, Claims};
 use crate::observed::helm::Stored;
@@ -112,7 +112,7 @@ fn a_release_with_unfinished_hooks_is_synced_again() {
         action(release, &desired(), &live, &PlanOptions::default())
     };
     assert_eq!(with(&release, 0, false), ReleaseAction::UpToDate);
-    release.has_hooks = true;
+    release.hooks = vec![Hook::default()];
     let again = resync("its hooks did not finish in an earlier run");
     // Helm had made the revision, or not yet.
     assert_eq!((with(&release, 0, false), with(&release, 1, false)), (again.clone(), again));

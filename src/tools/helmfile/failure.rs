@@ -1,4 +1,6 @@
-//! Parses the output of failed helmfile commands (helmfile 1.7.4, helm 4.2.4 and 3.21.4).
+//! Parses the output of failed helmfile commands (helmfile 1.7.4 and 1.8.0, helm 4.2.4 and 3.21.4).
+
+use super::hook_error::HookError;
 
 /// Why helmfile could not render a state file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,44 +36,73 @@ pub(crate) struct TemplateError {
     pub reason: String,
 }
 
-/// Parses the release and helm's error from the output of a failed helmfile, without the lines that helmfile adds.
-pub(crate) fn parse_failure(talk: &str) -> (Option<String>, String) {
-    let talk = first_of_several(talk);
+/// Why helmfile could not process a release, or all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The name of the release, if helmfile names one.
+    pub release: Option<String>,
+    /// helm's error without the lines that helmfile adds, or that of helmfile or a hook.
+    pub reason: String,
+    /// The hook that failed, if one did.
+    pub hook: Option<HookError>,
+}
+
+/// Parses all failures from the output of a failed helmfile: releases that do not need each other are processed
+/// concurrently, so several may fail. There is always one.
+pub(crate) fn parse_failures(talk: &str) -> Vec<Failure> {
+    blocks(talk).into_iter().map(parse_block).collect()
+}
+
+/// Parses the first failure from the output of a failed helmfile.
+pub(crate) fn parse_failure(talk: &str) -> Failure {
+    parse_block(blocks(talk).first().copied().unwrap_or(talk))
+}
+
+fn parse_block(block: &str) -> Failure {
     let release =
-        between(talk, "failed processing release ", ":").or_else(|| between(talk, "[release \"", "\""));
-    let reason =
-        hook_error(talk).or_else(|| killed(talk)).or_else(|| helm_error(talk)).unwrap_or_else(|| {
-            // chartify prints its error before the command that failed.
-            let error = talk.split("\nCOMMAND:\n").next().unwrap_or(talk);
-            let line = error.lines().rev().map(str::trim).find(|line| !line.is_empty());
-            strip_frame(line.unwrap_or("helmfile gave no reason")).to_owned()
-        });
-    (release, reason)
+        between(block, "failed processing release ", ":").or_else(|| between(block, "[release \"", "\""));
+    let hook = HookError::parse(without_release(block));
+    let error = hook.as_ref().map(HookError::reason).or_else(|| killed(block)).or_else(|| helm_error(block));
+    let reason = error.unwrap_or_else(|| {
+        // chartify prints its error before the command that failed.
+        let error = block.split("\nCOMMAND:\n").next().unwrap_or(block);
+        let line = error.lines().rev().map(str::trim).find(|line| !line.is_empty());
+        strip_frame(line.unwrap_or("helmfile gave no reason")).to_owned()
+    });
+    Failure { release, reason, hook }
 }
 
-/// The error of a failed hook: its name, and what it wrote to stderr, or its exit status (helmfile 1.7.4, `Bus.Trigger` in
-/// `pkg/event/bus.go`).
-fn hook_error(talk: &str) -> Option<String> {
-    // A hook that failed after another error is in a warning before that error.
-    let last = talk.rfind("failed processing release ").map_or("", |at| &talk[at..]);
-    let last = last.split_once(": ").map(|(_, error)| error).or_else(|| {
-        let at = talk.rfind(": hook[")?;
-        Some(&talk[at + ": ".len()..])
-    })?;
-    let (name, rest) = last.strip_prefix("hook[")?.split_once("]: command `")?;
-    let (_, error) = rest.split_once("` failed: ")?;
-    let status = || between(error, "\nERROR:\n", "\n").map(|status| status.trim().to_owned());
-    let line = || error.lines().next().map(|line| line.trim().to_owned());
-    let reason = helm_error(error).or_else(status).or_else(line).unwrap_or_default();
-    Some(format!("hook `{name}` failed: {reason}"))
+/// The errors that helmfile prints at its end, each without the state file (helmfile 1.7.4, `Error.Error` in
+/// `pkg/app/app.go`). What it printed before, and the indented output of other programs, may look like an error too.
+fn blocks(talk: &str) -> Vec<&str> {
+    let ends = |at: &usize| *at == 0 || talk[..*at].ends_with('\n');
+    let start = talk.rmatch_indices("in ").map(|(at, _)| at).find(ends);
+    let mut error = start.map_or(talk, |at| &talk[at..]);
+    while let Some((_, rest)) = error.strip_prefix("in ").and_then(|rest| rest.split_once(": ")) {
+        error = rest;
+    }
+    let Some((_, several)) = error.split_once("errors:\nerr 0: ").filter(|(count, _)| is_count(count)) else {
+        return vec![error];
+    };
+    let mut blocks = Vec::new();
+    let mut rest = several;
+    while let Some((block, after)) = rest.split_once(&format!("\nerr {}: ", blocks.len() + 1)) {
+        blocks.push(block);
+        rest = after;
+    }
+    blocks.push(rest);
+    blocks
 }
 
-/// The output about the first release, if several failed concurrently (helmfile 1.7.4, `Error.Error` in
-/// `pkg/app/app.go`).
-fn first_of_several(talk: &str) -> &str {
-    let Some(at) = talk.rfind("errors:\nerr 0: ") else { return talk };
-    let all = &talk[at..];
-    all.split_once("\nerr 1: ").map_or(all, |(first, _)| first)
+fn is_count(text: &str) -> bool {
+    text.trim_end().parse::<usize>().is_ok()
+}
+
+/// An error without the release that helmfile puts before it, and without brackets.
+fn without_release(block: &str) -> &str {
+    let rest = block.strip_prefix("failed processing release ");
+    let rest = rest.and_then(|rest| rest.split_once(": ")).map_or(block, |(_, error)| error);
+    rest.trim_start_matches('[')
 }
 
 /// The signal that terminated helm, which prints no error then.
@@ -103,7 +134,7 @@ fn strip_frame(line: &str) -> &str {
     rest.unwrap_or(line).trim_start_matches('[').trim_end_matches(']')
 }
 
-fn between(text: &str, before: &str, after: &str) -> Option<String> {
+pub(super) fn between(text: &str, before: &str, after: &str) -> Option<String> {
     let rest = &text[text.find(before)? + before.len()..];
     rest.split_once(after).map(|(found, _)| found.to_owned())
 }
@@ -125,7 +156,7 @@ pub(super) fn parse_build_error(talk: &str) -> BuildError {
     if let Some(file) = between(talk, "values file matching \"", "\" does not exist") {
         return BuildError::MissingValues { file };
     }
-    let (release, reason) = parse_failure(talk);
+    let Failure { release, reason, .. } = parse_failure(talk);
     // `  1: pull (4 bytes)`, then the chart, then its flags.
     let args: Vec<_> = talk.lines().filter_map(parse_arg).collect();
     if let Some(at) = args.iter().position(|arg| *arg == "pull") {
@@ -145,7 +176,7 @@ pub(super) fn parse_build_error(talk: &str) -> BuildError {
 
 /// Parses the output of a failed `helmfile template`.
 pub(super) fn parse_template_error(talk: &str) -> TemplateError {
-    let (_, reason) = parse_failure(talk);
+    let Failure { reason, .. } = parse_failure(talk);
     // `  1: template (8 bytes)`, then the release, the chart, and its flags.
     let args: Vec<_> = talk.lines().filter_map(parse_arg).collect();
     let name = args.iter().position(|arg| *arg == "template").and_then(|at| args.get(at + 1));
@@ -196,6 +227,11 @@ COMBINED OUTPUT:
   Error: failed to perform "FetchReference" on source: dial tcp 127.0.0.1:1: connect: connection refused]
 "#;
 
+    fn parsed(talk: &str) -> (Option<String>, String) {
+        let Failure { release, reason, .. } = parse_failure(talk);
+        (release, reason)
+    }
+
     #[test]
     fn names_failed_hook() {
         let frame =
@@ -203,19 +239,25 @@ COMBINED OUTPUT:
         let talk = |rest: &str| {
             format!("in ./f.yaml: failed processing release a: hook[h]: command `b` failed: {rest}")
         };
-        let reason = |rest: &str| parse_failure(&talk(rest));
+        let reason = |rest: &str| parsed(&talk(rest));
         let failed = |reason: &str| (Some("a".to_owned()), format!("hook `h` failed: {reason}"));
         let ended = format!("command \"/bin/b\" exited with non-zero status:{frame}");
-        assert_eq!(reason(&ended), failed("exit status 3"));
-        assert_eq!(
-            reason(&format!("{ended}\nSTDERR:\n  no\n\nCOMBINED OUTPUT:\n  yes\n  no\n")),
-            failed("no")
-        );
+        assert_eq!(reason(&ended), failed("exit code 3"));
+        let printed = format!("{ended}\nSTDERR:\n  no\n\nCOMBINED OUTPUT:\n  yes\n  no\n");
+        assert_eq!(reason(&printed), failed("no"));
         assert_eq!(reason("unexpected error: not found"), failed("unexpected error: not found"));
         let warned = format!("warn: hook[other]: command `x` failed: y\n\n{}", talk("z"));
-        assert_eq!(parse_failure(&warned), failed("z"));
-        let global = "in ./f.yaml: hook[h]: command `b` failed: x";
-        assert_eq!(parse_failure(global), (None, "hook `h` failed: x".to_owned()));
+        assert_eq!(parsed(&warned), failed("z"));
+        for global in ["hook[h]: command `b` failed: x", "[hook[h]: command `b` failed: x]"] {
+            let expected = (None, "hook `h` failed: x".to_owned());
+            assert_eq!(parsed(&format!("in ./f.yaml: {global}")), expected);
+        }
+        // A hook that runs helmfile prints errors of the same form, indented.
+        let nested = talk(&format!(
+            "{ended}\nSTDERR:\n  in ./g.yaml: failed processing release z: hook[i]: command `c` failed: no\n\nCOMBINED OUTPUT:\n  x"
+        ));
+        assert_eq!(parse_failure(&nested).hook.map(|hook| hook.name).as_deref(), Some("h"));
+        assert_eq!(parsed(&nested).0.as_deref(), Some("a"));
     }
 
     #[test]
@@ -295,22 +337,33 @@ COMBINED OUTPUT:
                     status:\n\nPATH:\n  /bin/helm\n\nERROR:\n  signal: killed\n\nEXIT STATUS\n  -1\n\nCOMBINED OUTPUT:\n  \
                     Release \"cilium\" does not exist. Installing it now.\n";
         let expected = (Some("cilium".to_owned()), "helm ended: signal: killed".to_owned());
-        assert_eq!(parse_failure(talk), expected);
+        assert_eq!(parsed(talk), expected);
     }
 
     #[test]
-    fn reports_first_of_several_failures() {
-        let one = |name: &str, words: &str| {
+    fn reports_each_of_several_failures() {
+        let helm = |name: &str, words: &str| {
             format!(
                 "failed processing release {name}: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  Error: {words}\n\nCOMBINED OUTPUT:\n  x"
             )
         };
+        let hook = "failed processing release b: hook[h]: command `b` failed: unexpected error: not found";
         let talk = format!(
-            "in ./x.yaml: 2 errors:\nerr 0: {}\nerr 1: {}\n",
-            one("a", "first words"),
-            one("b", "other words")
+            "in ./x.yaml: 3 errors:\nerr 0: {}\nerr 1: {hook}\nerr 2: {}\n",
+            helm("a", "first words"),
+            helm("c", "last words")
         );
-        assert_eq!(parse_failure(&talk), (Some("a".to_owned()), "first words".to_owned()));
+        let found: Vec<_> = parse_failures(&talk)
+            .into_iter()
+            .map(|failure| (failure.release.unwrap_or_default(), failure.reason))
+            .collect();
+        let expected = [
+            ("a", "first words"),
+            ("b", "hook `h` failed: unexpected error: not found"),
+            ("c", "last words"),
+        ];
+        assert_eq!(found, expected.map(|(name, reason)| (name.to_owned(), reason.to_owned())));
+        assert_eq!(parsed(&talk).1, "first words");
     }
 
     proptest::proptest! {
