@@ -13,6 +13,7 @@ pub(crate) mod source;
 pub(crate) mod state_file;
 pub(crate) mod synced;
 pub(crate) mod values;
+pub(crate) mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -6,6 +6,7 @@
 mod builds;
 mod cluster;
 mod crds;
+mod environment;
 mod evaluate;
 mod features;
 mod files;
@@ -129,36 +130,44 @@ pub(crate) async fn gather(
     let (versions, builds, secrets, git, api) = Box::pin(async {
         tokio::join!(
             tools.versions(settings.cache.as_deref(), settings.offline),
-            Box::pin(place.builds(&files.helmfiles)),
+            Box::pin(async {
+                // Templates need the variables, and their values must be redacted in what helmfile prints.
+                let problems = environment::read(tools, settings, &files, redactor).await?;
+                Ok::<_, Error>((place.builds(&files.helmfiles).await?, problems))
+            }),
             secrets::decrypt(tools, settings, &files, &key, redactor),
             git::ask(tools, settings),
             Box::pin(cluster::ask(tools, settings, &files, listener)),
         )
     })
     .await;
-    let (versions, mut builds, secrets, git, mut api) = (versions?, builds?, secrets?, git?, api?);
+    let (versions, (mut builds, mut environment), secrets, git, mut api) =
+        (versions?, builds?, secrets?, git?, api?);
     let plain = PlainTexts {
         root: &settings.root,
         tracked: &git.tracked,
         age_key: &settings.age_key,
-        variables: &tools.public_variables,
+        variables: &tools.variables.public_values(),
     };
     // Must happen before any of the values can be printed.
     secret_values::mark(&mut builds, &plain, redactor);
+    environment::mark(&mut builds, tools);
 
     let mut problems = Findings(files.problems);
+    problems.0.append(&mut environment);
     problems.0.append(&mut api.problems);
     let (objects, live_objects) = secrets::keep(secrets, &mut problems);
     let missing: BTreeSet<_> = builds.iter().flat_map(|build| &build.missing).map(String::as_str).collect();
     if !missing.is_empty() {
         problems.0.push(missing_env(&missing.into_iter().collect::<Vec<_>>()));
     }
+    let stand_ins = tools.variables.stand_ins();
     let coverage = Coverage {
         unread: unread(settings, &builds),
         missing_variables: builds
             .iter()
-            .filter(|build| !build.missing.is_empty())
-            .map(|build| (build.helmfile.path.clone(), build.missing.clone()))
+            .map(|build| (build.helmfile.path.clone(), [build.missing.as_slice(), &stand_ins].concat()))
+            .filter(|(_, missing)| !missing.is_empty())
             .collect(),
         requires_variables: files.helmfiles.iter().any(|state| state.sources.required_variables),
         app_folders: repository::app_folders(&settings.root).count(),

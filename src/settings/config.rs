@@ -1,5 +1,6 @@
 //! The configuration file of a repository, for what cannot be detected.
 
+mod environment;
 mod pin;
 mod words;
 
@@ -10,6 +11,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+use self::environment::Environment;
 pub(crate) use self::pin::{Pinned, pin};
 pub(crate) use self::words::{Count, File, Namespace, ReleaseName, SkippedCheck, Text, Timeout, Uid, Word};
 use crate::base::finding::Finding;
@@ -48,6 +50,10 @@ pub(crate) struct Config {
     #[schemars(with = "Option<Helmfiles>")]
     #[serde(deserialize_with = "or_default")]
     pub helmfiles: Helmfiles,
+    /// Variables for the templates of helmfile.
+    #[schemars(with = "Option<Environment>")]
+    #[serde(deserialize_with = "or_default")]
+    pub environment: Environment,
     /// Timeouts, as durations such as `90s`, `15m` or `1h30m`.
     #[schemars(with = "Option<Timeouts>")]
     #[serde(deserialize_with = "or_default")]

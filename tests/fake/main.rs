@@ -12,6 +12,7 @@ mod api_outage;
 mod checks;
 mod cli;
 mod dry_run;
+mod environment;
 mod fail_fast;
 mod failures;
 mod fixture;

@@ -33,6 +33,21 @@ pub(super) const ENV: Rule = Rule {
     check: Check::Reported(env),
 };
 
+pub(super) const ENVIRONMENT: Rule = Rule {
+    id: "environment",
+    group: Group::Environment,
+    title: "files with variables for templates can be read",
+    why: "`environment` in k3s-boot.yaml lists files whose variables the templates read. A variable that is missing or \
+          has two values would end up in the values of a release as an empty or a wrong text.",
+    essential: true,
+    needs: Needs::Files,
+    check: Check::Reported(|facts| match facts.options.environment_files {
+        0 => Answer::not_applicable("k3s-boot.yaml lists no files with variables"),
+        _ if facts.options.offline => Answer::unknown("nothing is decrypted with --offline"),
+        _ => Answer::Ok,
+    }),
+};
+
 pub(super) const PROGRAMS: Rule = Rule {
     id: "programs",
     group: Group::Environment,
