@@ -11,6 +11,7 @@ pub(crate) mod repository;
 pub(crate) mod sops_config;
 pub(crate) mod source;
 pub(crate) mod state_file;
+pub(crate) mod substitutions;
 pub(crate) mod synced;
 pub(crate) mod values;
 pub(crate) mod variables;
@@ -25,6 +26,7 @@ use self::crds::Crds;
 use self::encrypted::EncryptedFile;
 use self::objects::Object;
 use self::releases::Release;
+use self::substitutions::Substitutions;
 use self::synced::Synced;
 use crate::base::fact::Fact;
 use crate::base::finding::Finding;
@@ -68,6 +70,8 @@ pub(crate) struct Desired {
     pub origin: Option<String>,
     /// The part of the repository that Flux applies.
     pub synced: Fact<Synced>,
+    /// Flux's variable substitution, if values may depend on it.
+    pub substitutions: Substitutions,
     /// How much there was to read.
     pub coverage: Coverage,
     /// The findings that were reported for rules while reading (see [`crate::check::Facts::reported`]).
@@ -118,6 +122,7 @@ impl Default for Desired {
             tracked: Err("not read".to_owned()),
             origin: None,
             synced: Err("not read".to_owned()),
+            substitutions: Substitutions::default(),
             coverage: Coverage::default(),
             problems: Vec::new(),
         }

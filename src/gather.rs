@@ -16,6 +16,7 @@ mod renders;
 mod secret_values;
 mod secrets;
 mod standing;
+mod substitutions;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ use crate::desired::{Coverage, Desired, Helmfile, encrypted, repository, synced}
 use crate::observed::cluster::Cluster;
 use crate::observed::{Live, Observed, Program};
 use crate::plan::{needs_rendering, plan};
-use crate::settings::{Settings, missing_env};
+use crate::settings::Settings;
 use crate::tools::charts::ChartStore;
 use crate::tools::{Toolbox, requirements};
 
@@ -157,10 +158,8 @@ pub(crate) async fn gather(
     problems.0.append(&mut environment);
     problems.0.append(&mut api.problems);
     let (objects, live_objects) = secrets::keep(secrets, &mut problems);
-    let missing: BTreeSet<_> = builds.iter().flat_map(|build| &build.missing).map(String::as_str).collect();
-    if !missing.is_empty() {
-        problems.0.push(missing_env(&missing.into_iter().collect::<Vec<_>>()));
-    }
+    let substitutions = substitutions::look(settings, tools, &files.helmfiles, &builds, &git.tracked);
+    problems.0.extend(substitutions::missing(&builds, &substitutions));
     let stand_ins = tools.variables.stand_ins();
     let coverage = Coverage {
         unread: unread(settings, &builds),
@@ -192,6 +191,7 @@ pub(crate) async fn gather(
         tracked: git.tracked,
         origin: git.origin,
         synced,
+        substitutions,
         coverage,
         problems: problems.0,
     };

@@ -70,11 +70,18 @@ impl TemplateEnv {
         })
     }
 
-    /// Whether a template finds a value for a variable.
-    pub(crate) fn is_set(&self, name: &str) -> bool {
-        let configured =
-            || self.configured.borrow().get(name).is_some_and(|one| !one.value.expose_secret().is_empty());
-        self.user.get(name).is_some() || configured()
+    /// The names of all variables that templates find a value for.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        let configured = self.configured.borrow();
+        let configured = configured.values().filter(|one| !one.value.expose_secret().is_empty());
+        let user = self.user.iter().filter(|(_, value)| !value.is_empty());
+        let user = user.filter_map(|(name, _)| name.to_str().map(ToOwned::to_owned));
+        user.chain(configured.map(|one| one.name.clone())).collect()
+    }
+
+    /// The names of the variables of the configuration.
+    pub(crate) fn configured(&self) -> BTreeSet<String> {
+        self.configured.borrow().keys().cloned().collect()
     }
 
     /// The names of variables whose value is a placeholder.
@@ -153,6 +160,7 @@ mod tests {
         let mut public = env.public_values();
         public.sort_unstable();
         assert_eq!(public, ["new", "node-1", "same", "same", "used"]);
-        assert!(env.is_set("NEW") && env.is_set("HOST") && !env.is_set("UNKNOWN"));
+        let names: Vec<_> = env.names().into_iter().collect();
+        assert_eq!(names, ["API_TOKEN", "EMPTY", "HOST", "NEW", "OTHER", "SAME"]);
     }
 }

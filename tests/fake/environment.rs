@@ -28,7 +28,7 @@ fn fixture(command: &str) -> Fixture {
     let [token, domain] = ["CANARY-in-a-dotenv-file", "CANARY.example.org"];
     let build = format!(
         "---\nreleases:\n- name: cilium\n  namespace: kube-system\n  chart: oci://registry.invalid/charts/cilium\n  version: 1.18.6\n  \
-         values: [{{k: 1, token: x-{token}, host: {domain}}}]\n\
+         values: [{{ipam: {{mode: kubernetes}}, token: x-{token}, host: {domain}}}]\n\
          - name: flux-instance\n  namespace: flux-system\n  chart: oci://registry.invalid/charts/flux-instance\n  version: 0.54.0\n  needs: [kube-system/cilium]\n"
     );
     fixture
