@@ -183,13 +183,12 @@ fn finding(
     };
     let is_set = known.set.contains(name);
     let lines = known.environment_lines([name.as_str()]).filter(|_| !is_set);
-    let export = || format!("export {name}=...");
     let define = match lines {
         Some(lines) => Some(format!("add to k3s-boot.yaml:\n{lines}")),
         None if is_set || default.is_some() || (outcome == Outcome::Left && severity == Severity::Info) => {
             None
         }
-        None => Some(export()),
+        None => Some(format!("set {name} in your shell, or with `environment` in k3s-boot.yaml")),
     };
     let fix: Vec<_> = replace.into_iter().chain(define).collect();
     finding.fix(fix.join("\n"))
