@@ -131,11 +131,7 @@ pub(crate) async fn gather(
     let (versions, builds, secrets, git, api) = Box::pin(async {
         tokio::join!(
             tools.versions(settings.cache.as_deref(), settings.offline),
-            Box::pin(async {
-                // Templates need the variables, and their values must be redacted in what helmfile prints.
-                let problems = environment::read(tools, settings, &files, redactor).await?;
-                Ok::<_, Error>((place.builds(&files.helmfiles).await?, problems))
-            }),
+            Box::pin(build(&place, &files)),
             secrets::decrypt(tools, settings, &files, &key, redactor),
             git::ask(tools, settings),
             Box::pin(cluster::ask(tools, settings, &files, listener)),
@@ -226,6 +222,17 @@ pub(crate) async fn gather(
         manifests = Box::pin(render_and_inspect(&place, &desired, live, missing, now, purpose)).await?;
     }
     Ok(Gathered { desired, observed, manifests, charts, options })
+}
+
+/// Renders the helmfiles with the variables of the configuration, and returns the problems of those.
+async fn build(
+    place: &builds::Place<'_>,
+    files: &Files,
+) -> Result<(Vec<builds::Build>, Vec<Finding>), Error> {
+    let Context { settings, tools, redactor, .. } = place.context;
+    // Templates need the variables, and their values must be redacted in what helmfile prints.
+    let problems = environment::read(tools, settings, files, redactor).await?;
+    Ok((place.builds(&files.helmfiles).await?, problems))
 }
 
 /// The helmfiles to sync, and the one whose charts are only rendered for their CRDs. The problems of all go to `problems`, unless

@@ -4,6 +4,7 @@
 mod placeholder;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
@@ -30,7 +31,7 @@ pub(crate) struct Substitutions {
     /// Whether a Kustomization of Flux substitutes variables.
     pub is_used: bool,
     /// Where the variables are defined.
-    definitions: BTreeMap<String, Definition>,
+    definitions: BTreeMap<String, Vec<Definition>>,
     /// The HelmReleases with placeholders.
     helm_releases: Vec<HelmRelease>,
     /// The variables that templates find a value for.
@@ -44,28 +45,52 @@ pub(crate) struct Substitutions {
 /// Where a variable is defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Definition {
-    /// In a Secret or ConfigMap, in this file.
+    /// In a Secret or `ConfigMap`, in this file.
     Object(PathBuf),
-    /// In a Kustomization of Flux, with this value.
-    Inline(PathBuf, String),
+    /// In a Kustomization of Flux.
+    Inline {
+        file: PathBuf,
+        value: String,
+        /// The folder that it applies; a patch may be for any.
+        folder: Option<PathBuf>,
+    },
 }
 
 impl Definition {
     /// The file, relative to the root.
     pub(crate) fn file(&self) -> &Path {
         match self {
-            Self::Object(file) | Self::Inline(file, _) => file,
+            Self::Object(file) | Self::Inline { file, .. } => file,
+        }
+    }
+
+    /// The value, if it is in a Kustomization.
+    pub(crate) fn inline(&self) -> Option<&str> {
+        match self {
+            Self::Object(_) => None,
+            Self::Inline { value, .. } => Some(value),
+        }
+    }
+
+    /// Whether Flux may replace the variable in a file by this value.
+    fn applies_to(&self, manifest: Option<&Path>) -> bool {
+        match self {
+            Self::Object(_) | Self::Inline { folder: None, .. } => true,
+            Self::Inline { folder: Some(folder), .. } => {
+                manifest.is_some_and(|file| file.starts_with(folder))
+            }
         }
     }
 }
 
 /// A HelmRelease with placeholders.
 #[derive(Clone, Debug)]
-struct HelmRelease {
+pub(crate) struct HelmRelease {
     name: String,
     namespace: Option<String>,
-    file: PathBuf,
-    values: serde_json::Value,
+    /// Relative to the root.
+    pub file: PathBuf,
+    pub values: serde_json::Value,
 }
 
 /// The parts of files that are needed to find out more.
@@ -74,7 +99,7 @@ struct Scan {
     found: Substitutions,
     /// The names of the objects that Kustomizations refer to.
     names: BTreeSet<String>,
-    /// The keys of all Secrets and ConfigMaps with their names.
+    /// The name of each Secret and `ConfigMap`, with a key and its file.
     keys: Vec<(String, String, PathBuf)>,
 }
 
@@ -91,7 +116,8 @@ pub(crate) fn read<'a>(root: &Path, paths: impl Iterator<Item = &'a PathBuf>) ->
     let Scan { mut found, names, keys } = scan;
     for (object, key, file) in keys {
         if names.contains(&object) {
-            found.definitions.entry(key).or_insert(Definition::Object(file));
+            // Those of Kustomizations take precedence.
+            found.definitions.entry(key).or_default().push(Definition::Object(file));
         }
     }
     found
@@ -108,7 +134,11 @@ impl Scan {
             match document.get("kind").and_then(Value::as_str) {
                 Some("Secret" | "ConfigMap") => self.object(path, &document),
                 Some("HelmRelease") => self.helm_release(path, &document),
-                _ => self.kustomization(path, &document, MAX_PATCH_DEPTH),
+                _ => {
+                    let folder = document.get("spec").and_then(|spec| spec.get("path")?.as_str());
+                    let folder = folder.map(|folder| folder.trim_start_matches(['.', '/']).into());
+                    self.kustomization((path, folder.as_ref()), &document, MAX_PATCH_DEPTH);
+                }
             }
         }
     }
@@ -137,29 +167,29 @@ impl Scan {
         }
     }
 
-    /// Searches for `postBuild`, also in patches, which are text.
-    fn kustomization(&mut self, path: &Path, value: &Value, depth: usize) {
+    /// Searches for `postBuild`, also in patches, which are text and may be for any Kustomization.
+    fn kustomization(&mut self, place: (&Path, Option<&PathBuf>), value: &Value, depth: usize) {
         match value {
             Value::Mapping(map) => {
                 for (key, value) in map {
                     if key == "postBuild" {
-                        self.post_build(path, value);
+                        self.post_build(place, value);
                     } else {
-                        self.kustomization(path, value, depth);
+                        self.kustomization(place, value, depth);
                     }
                 }
             }
-            Value::Sequence(items) => items.iter().for_each(|item| self.kustomization(path, item, depth)),
+            Value::Sequence(items) => items.iter().for_each(|item| self.kustomization(place, item, depth)),
             Value::String(text) if depth > 0 && text.contains("postBuild") => {
                 for document in yaml::documents::<Value>(text, yaml::WRITTEN).map_while(Result::ok) {
-                    self.kustomization(path, &document, depth - 1);
+                    self.kustomization((place.0, None), &document, depth - 1);
                 }
             }
             _ => {}
         }
     }
 
-    fn post_build(&mut self, path: &Path, post_build: &Value) {
+    fn post_build(&mut self, (file, folder): (&Path, Option<&PathBuf>), post_build: &Value) {
         let from = post_build.get("substituteFrom").and_then(Value::as_sequence).into_iter().flatten();
         for name in from.filter_map(|object| object.get("name")?.as_str()) {
             self.names.insert(name.to_owned());
@@ -175,44 +205,49 @@ impl Scan {
             };
             if let Some(name) = name.as_str() {
                 self.found.is_used = true;
-                // A Kustomization may set a variable that others set to another value.
-                self.found
-                    .definitions
-                    .entry(name.to_owned())
-                    .or_insert_with(|| Definition::Inline(path.to_owned(), value));
+                let definition = Definition::Inline { file: file.to_owned(), value, folder: folder.cloned() };
+                self.found.definitions.entry(name.to_owned()).or_default().push(definition);
             }
         }
     }
 }
 
 impl Substitutions {
-    /// Where a variable is defined, if the repository defines it.
-    pub(crate) fn definition(&self, name: &str) -> Option<&Definition> {
-        self.definitions.get(name)
+    /// Where a variable is defined that Flux may replace in a manifest, a path relative to the root.
+    pub(crate) fn definition(&self, name: &str, manifest: Option<&Path>) -> Option<&Definition> {
+        self.definitions.get(name)?.iter().find(|definition| definition.applies_to(manifest))
     }
 
-    /// The values of the HelmRelease with the name of a release, if they have placeholders.
-    pub(crate) fn helm_release(&self, release: &Release) -> Option<&serde_json::Value> {
+    /// Whether Kustomizations set a variable to different values, as in `APP: grafana` for each application.
+    pub(crate) fn has_several_values(&self, name: &str) -> bool {
+        let mut values = self.definitions.get(name).into_iter().flatten().filter_map(Definition::inline);
+        values.next().is_some_and(|first| values.any(|other| other != first))
+    }
+
+    /// The HelmRelease with the name of a release, if its values have placeholders.
+    pub(crate) fn helm_release(&self, release: &Release) -> Option<&HelmRelease> {
         let candidates = || self.helm_releases.iter().filter(|one| one.name == release.name);
         let is_in_folder = |one: &HelmRelease| one.file.iter().any(|part| part == release.namespace.as_str());
         let named = candidates().find(|one| one.namespace.as_ref() == Some(&release.namespace));
         let unnamed = || candidates().find(|one| one.namespace.is_none() && is_in_folder(one));
-        named.or_else(unnamed).map(|found| &found.values)
+        named.or_else(unnamed)
     }
 
-    /// The lines of `k3s-boot.yaml` that give templates these variables; none unless the repository defines all of them.
+    /// The lines of `k3s-boot.yaml` that give templates these variables; none unless the repository defines all of them, each
+    /// with one value.
     pub(crate) fn environment_lines<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
         let mut files = self.environment_files.clone();
         let mut variables = BTreeMap::new();
         for name in names {
-            match self.definition(name)? {
+            match self.definitions.get(name)?.first()? {
+                _ if self.has_several_values(name) => return None,
                 Definition::Object(file) => {
                     let file = file.display().to_string();
                     if !files.contains(&file) {
                         files.push(file);
                     }
                 }
-                Definition::Inline(_, value) => {
+                Definition::Inline { value, .. } => {
                     let is_shown = value.len() <= MAX_SHOWN && !value.contains(['\n', '$']);
                     let value = if is_shown {
                         serde_json::Value::from(value.as_str()).to_string()
@@ -223,15 +258,15 @@ impl Substitutions {
                 }
             }
         }
-        let mut lines = "environment:".to_owned();
+        let mut lines = String::new();
         if files != self.environment_files {
-            lines += &format!("\n  files: [{}]", files.join(", "));
+            _ = write!(lines, "\n  files: [{}]", files.join(", "));
         }
         if !variables.is_empty() {
             lines += "\n  variables:";
             lines.extend(variables.iter().map(|(name, value)| format!("\n    {name}: {value}")));
         }
-        Some(lines)
+        (!lines.is_empty()).then(|| format!("environment:{lines}"))
     }
 }
 
@@ -274,7 +309,7 @@ mod tests {
         assert!(found.is_used);
         let names: Vec<_> = found.definitions.keys().collect();
         assert_eq!(names, ["DOMAIN", "INLINE", "OWN", "PORT"]);
-        assert_eq!(found.definition("OWN").unwrap().file(), Path::new("b.yaml"));
+        assert_eq!(found.definition("OWN", None).unwrap().file(), Path::new("b.yaml"));
         let lines = found.environment_lines(["DOMAIN", "OWN", "INLINE"]).unwrap();
         assert_eq!(lines, "environment:\n  files: [a.sops.yaml, b.yaml]\n  variables:\n    INLINE: \"one\"");
         assert_eq!(found.environment_lines(["DOMAIN", "OTHER"]), None);
@@ -282,6 +317,27 @@ mod tests {
             !repository(&[("a.yaml", "kind: ConfigMap\nmetadata: {name: cluster-settings}\ndata: {A: b}\n")])
                 .is_used
         );
+    }
+
+    #[test]
+    fn variable_of_one_application_is_not_that_of_others() {
+        let kustomization = |app: &str| {
+            format!(
+                "kind: Kustomization\nspec:\n  path: ./apps/{app}/app\n  postBuild: {{substitute: {{APP: {app}, SAME: x, OF_{app}: y}}}}\n"
+            )
+        };
+        let found =
+            repository(&[("apps/a/ks.yaml", &kustomization("a")), ("apps/b/ks.yaml", &kustomization("b"))]);
+        let value = |name: &str, file: Option<&str>| {
+            found.definition(name, file.map(Path::new)).and_then(Definition::inline)
+        };
+        assert_eq!(value("APP", Some("apps/b/app/helmrelease.yaml")), Some("b"));
+        assert_eq!(value("OF_a", Some("apps/b/app/helmrelease.yaml")), None);
+        assert_eq!(value("APP", None), None);
+        assert!(found.has_several_values("APP") && !found.has_several_values("SAME"));
+        assert_eq!(found.environment_lines(["APP"]), None);
+        let lines = found.environment_lines(["SAME", "OF_b"]).unwrap();
+        assert_eq!(lines, "environment:\n  variables:\n    OF_b: \"y\"\n    SAME: \"x\"");
     }
 
     #[test]
@@ -302,7 +358,7 @@ mod tests {
         let of = |namespace: &str, name: &str| {
             let text = format!("releases: [{{name: {name}, namespace: {namespace}, chart: c}}]\n");
             let releases = crate::desired::releases::parse(text.as_bytes(), "default").unwrap().releases;
-            found.helm_release(&releases[0]).map(|values| values["k"].as_str().unwrap().to_owned())
+            found.helm_release(&releases[0]).map(|found| found.values["k"].as_str().unwrap().to_owned())
         };
         assert_eq!(of("media", "a").as_deref(), Some("by folder ${X}"));
         assert_eq!(of("other", "a").as_deref(), Some("by name ${X}"));

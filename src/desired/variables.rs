@@ -1,4 +1,4 @@
-//! Variables for templates: the keys of Secrets and ConfigMaps, and those of dotenv files.
+//! Variables for templates: the keys of manifests (Secret, `ConfigMap`), and those of dotenv files.
 
 mod dotenv;
 mod manifest;

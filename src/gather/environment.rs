@@ -214,7 +214,10 @@ fn contains(value: &Value, secrets: &[&str]) -> bool {
         Value::Object(map) => map.iter().any(|(key, value)| holds(key) || contains(value, secrets)),
         Value::Array(items) => items.iter().any(|item| contains(item, secrets)),
         Value::String(text) => holds(text),
-        Value::Number(number) => holds(&number.to_string()),
+        // A template may print a number without quotes, and YAML drops zeros at its start.
+        Value::Number(number) => secrets
+            .iter()
+            .any(|secret| secret.len() >= MIN_LENGTH && secret.trim().parse().ok() == number.as_f64()),
         Value::Null | Value::Bool(_) => false,
     }
 }
@@ -227,10 +230,11 @@ mod tests {
 
     #[test]
     fn secret_is_recognized_in_values() {
-        let secrets = ["correct horse", "1234", "x"];
+        let secrets = ["correct horse", "1234", "0042", "x"];
         for value in [
             json!({"a": [{"b": "https://correct horse/"}]}),
             json!({"pin": 1234}),
+            json!({"pin": 42}),
             json!("1234"),
             json!({"1234": 1}),
         ] {

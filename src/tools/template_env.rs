@@ -25,15 +25,17 @@ pub(crate) struct TemplateVariable {
 pub(crate) struct TemplateEnv {
     user: Env,
     configured: RefCell<BTreeMap<String, TemplateVariable>>,
+    /// The overridden variables that were reported.
+    reported: RefCell<BTreeSet<String>>,
 }
 
 impl TemplateEnv {
     pub(crate) fn new(user: Env) -> Self {
-        Self { user, configured: RefCell::default() }
+        Self { user, ..Self::default() }
     }
 
     /// Replaces the variables of the configuration. A variable of an encrypted file is secret even if the user has set it to
-    /// another value. Returns the names of those that the user has set to another value.
+    /// another value. Returns the names of those that the user has set to another value, each once.
     pub(crate) fn configure(
         &self,
         variables: BTreeMap<String, TemplateVariable>,
@@ -52,7 +54,8 @@ impl TemplateEnv {
             }
             if let Some(used) = self.user.get(&variable.name) {
                 redactor.add(used.to_str().filter(|_| variable.is_secret));
-                if !variable.is_stand_in && used != value {
+                let is_other = !variable.is_stand_in && used != value;
+                if is_other && self.reported.borrow_mut().insert(variable.name.clone()) {
                     overridden.push(variable.name.clone());
                 }
             }

@@ -125,6 +125,9 @@ fn nothing_is_decrypted_offline() {
     assert_eq!(status_of(&ran.report(), "environment"), "unknown");
 }
 
+/// Files, the configuration, and how the error begins.
+type Case = (&'static [(&'static str, &'static str)], String, &'static str);
+
 #[test]
 fn bad_input_stops_the_run_before_a_change() {
     let with = |files: &[(&str, &str)], config: &str| {
@@ -132,55 +135,55 @@ fn bad_input_stops_the_run_before_a_change() {
         files.iter().fold(fixture, |fixture, (name, text)| fixture.file(name, text))
     };
     let files = |names: &str| format!("environment:\n  files: [{names}]\n");
-    let cases: [(&[(&str, &str)], &str, &str); 9] = [
+    let cases: [Case; 9] = [
         (
             &[],
-            &files("gone.env"),
+            files("gone.env"),
             r#"File has no usable variables file="[TMP]/root/gone.env" reason="No such file or directory (os error 2)" fix="correct the path in `environment.files` of k3s-boot.yaml; it is relative to the root of the repository""#,
         ),
         (
             &[("a.txt", "A=1\n")],
-            &files("a.txt"),
+            files("a.txt"),
             r#"File has no usable variables file="[TMP]/root/a.txt" reason="the name does not show its format" accepted="Secret and ConfigMap manifests (`.yaml`, `.yml`, `.json`) and dotenv files (`.env`)""#,
         ),
         (
             &[("a.env", "A=1\nnonsense\n")],
-            &files("a.env"),
+            files("a.env"),
             r#"File has no usable variables file="[TMP]/root/a.env" line="2" reason="there is no `=`" accepted="`NAME=value`, `NAME=\"value\"` or `NAME='value'` in one line, comments after `#`""#,
         ),
         (
             &[("a.env", "PATH=/tmp\n")],
-            &files("a.env"),
+            files("a.env"),
             r#"File has no usable variables file="[TMP]/root/a.env" line="1" reason="`PATH` could select another cluster or change how programs run" accepted="other variables; export this one in your shell if the tools need it""#,
         ),
         (
             &[("a.yaml", "kind: Secret\nstringData: {a-b: x}\n")],
-            &files("a.yaml"),
+            files("a.yaml"),
             r#"File has no usable variables file="[TMP]/root/a.yaml" field="stringData.a-b" reason="this is not the name of a variable" accepted="letters, digits and `_`, not beginning with a digit""#,
         ),
         (
             &[("a.yaml", "kind: Deployment\n")],
-            &files("a.yaml"),
+            files("a.yaml"),
             r#"File has no usable variables file="[TMP]/root/a.yaml" field="kind" reason="this is neither a Secret nor a ConfigMap" accepted="Secret and ConfigMap manifests (`.yaml`, `.yml`, `.json`) and dotenv files (`.env`)""#,
         ),
         (
             &[("a.env", "A=1\nB=2\n"), ("b.yaml", "kind: ConfigMap\ndata: {B: '3'}\n")],
-            &files("a.env, b.yaml"),
+            files("a.env, b.yaml"),
             r#"Variable has two different values variable="B" first="a.env, line 2" second="b.yaml, field data.B" fix="remove one of them, or one of the files from `environment.files` of k3s-boot.yaml""#,
         ),
         (
             &[("a.sops.env", "A=1\n")],
-            &files("a.sops.env"),
+            files("a.sops.env"),
             r#"Encrypted file is plain text file="[TMP]/root/a.sops.env" fix=""#,
         ),
         (
             &[],
-            "environment: {variables: {HELM_DRIVER: x}}\n",
+            "environment: {variables: {HELM_DRIVER: x}}\n".to_owned(),
             r#"Configuration is invalid file="[TMP]/root/k3s-boot.yaml" line="1" field="environment.variables.HELM_DRIVER""#,
         ),
     ];
     for (written, config, expected) in cases {
-        let refusal = with(written, config).refusal();
+        let refusal = with(written, &config).refusal();
         assert_eq!(refusal.lines().count(), 1, "{refusal}");
         assert!(refusal.starts_with(&format!("[TS] ERROR {expected}")), "{refusal}\ninstead of\n{expected}");
     }

@@ -58,13 +58,17 @@ fn fixture(name: &str) -> Fixture {
     fixture.write(
         HELM_RELEASE,
         "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: app, namespace: media}\nspec:\n  values:\n    \
-         host: app.${SECRET_DOMAIN}\n    zone: ${ZONE:=lab}\n    script: echo $${HOME}\n",
+         host: app.${SECRET_DOMAIN}\n    zone: ${ZONE:=lab}\n    name: ${APP}.x\n    script: echo $${HOME}\n",
     );
-    fixture.write(
-        "kubernetes/apps/media/ks.yaml",
-        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: app}\nspec:\n  path: ./kubernetes/apps/media/app\n  \
-         postBuild: {substituteFrom: [{kind: Secret, name: cluster-secrets}]}\n",
-    );
+    for app in ["app", "other"] {
+        fixture.write(
+            &format!("kubernetes/apps/media/{app}/ks.yaml"),
+            &format!(
+                "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: {app}}}\nspec:\n  path: ./kubernetes/apps/media/{app}\n  \
+                 postBuild: {{substitute: {{APP: {app}}}, substituteFrom: [{{kind: Secret, name: cluster-secrets}}]}}\n"
+            ),
+        );
+    }
     fixture.write(VALUES, &template(""));
     fixture.git(&["add", "--all", "bootstrap", "kubernetes"]);
     fixture
@@ -92,13 +96,14 @@ fn variables_of_encrypted_files_reach_the_release() {
     };
     let pipe = |fix: &str| fix.split("  # ").next().unwrap().strip_prefix("| toYaml").unwrap().to_owned();
     let found = fixes();
-    assert_eq!(found.len(), 2, "{found:?}");
-    assert_eq!(pipe(&found[0]), " | expandenv");
-    fixture.write(VALUES, &template(&pipe(&found[0])));
-    let found = fixes();
-    assert_eq!(found.len(), 1, "a default is lost: {found:?}");
-    assert_eq!(pipe(&found[0]), r#" | replace "${ZONE:=lab}" (env "ZONE" | default "lab") | expandenv"#);
-    fixture.write(VALUES, &template(&pipe(&found[0])));
+    let app = r#" | replace "${APP}" .Release.Name | expandenv"#;
+    let zone = r#" | replace "${ZONE:=lab}" (env "ZONE" | default "lab") | expandenv"#;
+    assert_eq!(found.iter().map(|fix| pipe(fix)).collect::<Vec<_>>(), [app, " | expandenv", zone]);
+    // One word is not enough: `expandenv` knows neither the default nor the variable of each application.
+    fixture.write(VALUES, &template(" | expandenv"));
+    assert_eq!(fixes().iter().map(|fix| pipe(fix)).collect::<Vec<_>>(), [app, zone]);
+    let all = format!("{}{zone}", app.trim_end_matches(" | expandenv"));
+    fixture.write(VALUES, &template(&all));
     assert_eq!(fixes(), [""; 0]);
 
     let ran = fixture.apps(&["--log-level", "debug"]).run();
@@ -108,6 +113,7 @@ fn variables_of_encrypted_files_reach_the_release() {
     let expected = [
         ("host", format!("app.{DOMAIN}")),
         ("zone", "lab".to_owned()),
+        ("name", "app.x".to_owned()),
         ("token", TOKEN.to_owned()),
         ("lines", LINES.join("\n")),
         ("cluster", "main".to_owned()),

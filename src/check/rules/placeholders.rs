@@ -1,6 +1,8 @@
 //! Values contain no `${VAR}` placeholders, and none that became empty.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
 
 use regex::Regex;
 use serde_json::Value;
@@ -8,7 +10,7 @@ use serde_json::Value;
 use crate::base::finding::{Finding, Severity};
 use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::desired::releases::Release;
-use crate::desired::substitutions::{Placeholder, Substitutions, split};
+use crate::desired::substitutions::{Definition, HelmRelease, Placeholder, Substitutions, split};
 
 /// Keys that contain these words hold scripts or manifests, in which other programs replace variables.
 const SUBSTITUTED_ELSEWHERE: [&str; 12] = [
@@ -63,8 +65,8 @@ enum Outcome {
     Emptied,
 }
 
-/// A text in values.
-struct Text<'a> {
+/// A text in values, which are a tree.
+struct Leaf<'a> {
     path: Vec<String>,
     text: &'a str,
     /// Whether other programs replace variables in it, as far as its place and its form show that.
@@ -73,9 +75,10 @@ struct Text<'a> {
 
 fn of_release(release: &Release, values: &Value, known: &Substitutions) -> Vec<Finding> {
     let raw = known.helm_release(release);
+    let manifest = raw.map(|raw| raw.file.as_path());
     let mut found: BTreeMap<(Outcome, Severity, Placeholder), Vec<String>> = BTreeMap::new();
-    let mut add = |outcome, text: &Text<'_>, placeholder: Placeholder| {
-        let is_flux = known.definition(&placeholder.name).is_some()
+    let mut add = |outcome, text: &Leaf<'_>, placeholder: Placeholder| {
+        let is_flux = known.definition(&placeholder.name, manifest).is_some()
             // Flux replaces every placeholder of a HelmRelease that it substitutes at all.
             || (placeholder.has_operator && known.is_used && raw.is_some());
         let severity = match (is_flux, text.is_program) {
@@ -95,8 +98,8 @@ fn of_release(release: &Release, values: &Value, known: &Substitutions) -> Vec<F
             add(Outcome::Left, &text, placeholder);
         }
     }
-    for text in raw.into_iter().flat_map(texts) {
-        for placeholder in emptied(&text, values, known) {
+    for text in raw.into_iter().flat_map(|raw| texts(&raw.values)) {
+        for placeholder in emptied(&text, values, known, manifest) {
             add(Outcome::Emptied, &text, placeholder);
         }
     }
@@ -107,10 +110,19 @@ fn of_release(release: &Release, values: &Value, known: &Substitutions) -> Vec<F
 }
 
 /// The placeholders of a text in a HelmRelease that are empty in the rendered values.
-fn emptied(text: &Text<'_>, values: &Value, known: &Substitutions) -> Vec<Placeholder> {
+fn emptied(
+    text: &Leaf<'_>,
+    values: &Value,
+    known: &Substitutions,
+    manifest: Option<&Path>,
+) -> Vec<Placeholder> {
     let (parts, rest) = split(text.text);
     // `expandenv` looks up all between the braces as a name.
-    let is_empty = |one: &Placeholder| one.has_operator || !known.set.contains(&one.name);
+    let is_empty = |one: &Placeholder| {
+        let is_set = known.set.contains(&one.name);
+        let is_right = !is_set && one.default.as_deref() == Some("");
+        !is_right && (one.has_operator || !is_set)
+    };
     if !parts.iter().any(|(_, one)| is_empty(one)) {
         return Vec::new();
     }
@@ -124,18 +136,37 @@ fn emptied(text: &Text<'_>, values: &Value, known: &Substitutions) -> Vec<Placeh
         Some(Value::Null) => String::new(),
         _ => return Vec::new(),
     };
+    // Groups of placeholders that may be empty; a template may have replaced them by another way than `expandenv`.
     let mut pattern = "(?s)^".to_owned();
-    for (before, placeholder) in &parts {
+    let mut is_open = false;
+    for (before, one) in &parts {
+        let known_value = known.definition(&one.name, manifest).and_then(Definition::inline);
+        let value = match known_value.or(one.default.as_deref()) {
+            _ if known.set.contains(&one.name) => ".*".to_owned(),
+            Some(value) => format!("{}|", regex::escape(value)),
+            None => String::new(),
+        };
+        // Which of two neighbours is empty cannot be seen.
+        if is_open && before.is_empty() {
+            return Vec::new();
+        }
+        is_open = value == ".*";
         pattern += &regex::escape(before);
-        pattern += if is_empty(placeholder) { "" } else { ".*" };
+        _ = write!(pattern, "({value})");
     }
     pattern += &regex::escape(rest);
-    // YAML removes white space at the end.
-    let matches = Regex::new(&format!("{}\\s*$", pattern.trim_end()));
-    if !matches.is_ok_and(|matches| matches.is_match(&rendered)) {
-        return Vec::new();
-    }
-    parts.into_iter().map(|(_, one)| one).filter(is_empty).collect()
+    let Ok(matches) = Regex::new(&format!("{pattern}\\s*$")) else { return Vec::new() };
+    // YAML removes white space at both ends.
+    let padded = [("", ""), ("", " "), (" ", ""), (" ", " ")];
+    let groups = padded.iter().find_map(|(before, after)| {
+        let text = format!("{before}{rendered}{after}");
+        let groups = matches.captures(&text)?;
+        let groups = groups.iter().skip(1).map(|group| group.is_none_or(|group| group.is_empty()));
+        Some(groups.collect::<Vec<_>>())
+    });
+    let Some(groups) = groups else { return Vec::new() };
+    let parts = parts.into_iter().map(|(_, one)| one).zip(groups);
+    parts.filter(|(one, became_empty)| is_empty(one) && *became_empty).map(|(one, _)| one).collect()
 }
 
 fn finding(
@@ -144,70 +175,89 @@ fn finding(
     severity: Severity,
     placeholder: &Placeholder,
     paths: &[String],
-    (known, raw): (&Substitutions, Option<&Value>),
+    (known, raw): (&Substitutions, Option<&HelmRelease>),
 ) -> Finding {
     let summary = match (outcome, severity) {
         (Outcome::Left, Severity::Warning) => "Values contain a placeholder",
         (Outcome::Left, _) => "Values contain a placeholder that nothing in the repository defines",
         (Outcome::Emptied, _) => "Placeholder became empty in values",
     };
-    let Placeholder { name, text, has_operator, default } = placeholder;
+    let name = placeholder.name.as_str();
     let mut finding = Finding { severity, ..Finding::warning(RULE.id, summary) }
         .with("release", release.id())
         .with("key", paths.iter().take(MAX_PATHS).map(String::as_str).collect::<Vec<_>>().join(", "))
-        .with("placeholder", text);
+        .with("placeholder", &placeholder.text);
     if paths.len() > MAX_PATHS {
         finding = finding.with("and_more", paths.len() - MAX_PATHS);
     }
-    if let Some(definition) = known.definition(name) {
+    let definition = known.definition(name, raw.map(|raw| raw.file.as_path()));
+    if let Some(definition) = definition {
         finding = finding.with("defined_in", definition.file().display());
     }
-    let quoted = |text: &str| Value::from(text).to_string();
-    let value = match default {
-        Some(default) => format!("env \"{name}\" | default {}", quoted(default)),
-        None => format!("requiredEnv \"{name}\""),
-    };
+    // A variable with a value for each application cannot be one of the environment.
+    let own = definition.and_then(Definition::inline).filter(|_| known.has_several_values(name));
     // The values of the template are those of the HelmRelease.
-    let is_copied =
-        outcome == Outcome::Emptied || raw.is_some_and(|raw| raw.to_string().contains(&quoted_inner(text)));
-    let replace = match (is_copied, has_operator) {
-        (true, false) if outcome == Outcome::Emptied => None,
-        (true, false) => Some(
-            "| toYaml | expandenv  # in the template that reads the values of the HelmRelease".to_owned(),
-        ),
-        (true, true) => Some(format!(
-            "| toYaml | replace {} ({value}) | expandenv  # in the template that reads the values of the HelmRelease: expandenv knows no defaults",
-            quoted(text)
-        )),
-        (false, _) => Some(format!("{{{{ {value} | quote }}}}  # in a values file that ends in .gotmpl")),
-    };
-    let is_set = known.set.contains(name);
-    let lines = known.environment_lines([name.as_str()]).filter(|_| !is_set);
-    let define = match lines {
+    let is_copied = outcome == Outcome::Emptied
+        || raw.is_some_and(|raw| raw.values.to_string().contains(&json_inner(&placeholder.text)));
+    let replace = replacement(release, outcome, severity, placeholder, own, is_copied);
+    let is_set = own.is_some() || known.set.contains(name);
+    let define = match known.environment_lines([name]).filter(|_| !is_set) {
         Some(lines) => Some(format!("add to k3s-boot.yaml:\n{lines}")),
-        None if is_set || default.is_some() || (outcome == Outcome::Left && severity == Severity::Info) => {
-            None
-        }
+        None if is_set || placeholder.default.is_some() => None,
+        None if outcome == Outcome::Left && severity == Severity::Info => None,
         None => Some(format!("set {name} in your shell, or with `environment` in k3s-boot.yaml")),
     };
     let fix: Vec<_> = replace.into_iter().chain(define).collect();
     finding.fix(fix.join("\n"))
 }
 
+/// What to write in a template; none if `expandenv` only needs the variable. `own` is the value for this application.
+fn replacement(
+    release: &Release,
+    outcome: Outcome,
+    severity: Severity,
+    placeholder: &Placeholder,
+    own: Option<&str>,
+    is_copied: bool,
+) -> Option<String> {
+    let Placeholder { name, text, has_operator, default } = placeholder;
+    let quoted = |text: &str| Value::from(text).to_string();
+    let value = match (own, default) {
+        (Some(own), _) if own == release.name => ".Release.Name".to_owned(),
+        (Some(own), _) => quoted(own),
+        (None, Some(default)) => format!("env \"{name}\" | default {}", quoted(default)),
+        (None, None) => format!("requiredEnv \"{name}\""),
+    };
+    let place = "in the template that reads the values of the HelmRelease";
+    let is_plain = !has_operator && own.is_none();
+    match (is_copied, is_plain) {
+        (true, true) if outcome == Outcome::Emptied => None,
+        (true, true) => Some(format!("| toYaml | expandenv  # {place}")),
+        (true, false) => {
+            let value = if value.contains(' ') && own.is_none() { format!("({value})") } else { value };
+            Some(format!("| toYaml | replace {} {value} | expandenv  # {place}", quoted(text)))
+        }
+        (false, true) if severity == Severity::Warning => Some(format!(
+            "{{{{ {value} | quote }}}}  # in a values file that ends in .gotmpl; or `{{{{ readFile \"FILE\" | expandenv }}}}` there, if Flux uses FILE too"
+        )),
+        (false, _) => Some(format!("{{{{ {value} | quote }}}}  # in a values file that ends in .gotmpl")),
+    }
+}
+
 /// A text as it is in JSON, without the quotes.
-fn quoted_inner(text: &str) -> String {
+fn json_inner(text: &str) -> String {
     let quoted = Value::from(text).to_string();
     quoted.trim_matches('"').to_owned()
 }
 
 /// The texts in values, with their paths.
-fn texts(values: &Value) -> Vec<Text<'_>> {
+fn texts(values: &Value) -> Vec<Leaf<'_>> {
     let mut found = Vec::new();
     add_texts(values, &mut Vec::new(), false, &mut found);
     found
 }
 
-fn add_texts<'a>(value: &'a Value, path: &mut Vec<String>, is_program: bool, found: &mut Vec<Text<'a>>) {
+fn add_texts<'a>(value: &'a Value, path: &mut Vec<String>, is_program: bool, found: &mut Vec<Leaf<'a>>) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
@@ -225,7 +275,7 @@ fn add_texts<'a>(value: &'a Value, path: &mut Vec<String>, is_program: bool, fou
         }
         Value::String(text) if text.contains("${") => {
             let is_program = is_program || is_document(text);
-            found.push(Text { path: path.clone(), text, is_program });
+            found.push(Leaf { path: path.clone(), text, is_program });
         }
         _ => {}
     }
@@ -272,7 +322,7 @@ mod tests {
     );
     const KUSTOMIZATION: (&str, &str) = (
         "ks.yaml",
-        "kind: Kustomization\nspec: {postBuild: {substitute: {VIP: 10.0.0.9}, substituteFrom: [{kind: Secret, name: cluster-secrets}]}}\n",
+        "kind: Kustomization\nspec: {path: ./, postBuild: {substitute: {VIP: 10.0.0.9}, substituteFrom: [{kind: Secret, name: cluster-secrets}]}}\n",
     );
 
     fn helm_release(values: &str) -> String {
@@ -341,6 +391,27 @@ mod tests {
             inline.fix(&RULE),
             "add to k3s-boot.yaml:\nenvironment:\n  variables:\n    VIP: \"10.0.0.9\""
         );
+    }
+
+    #[test]
+    fn variable_of_each_application_is_replaced() {
+        let values = "{a: '${APP}', b: '${APP}-${PART}'}";
+        let release = helm_release(values);
+        let kustomization = |app: &str, part: &str| {
+            format!(
+                "kind: Kustomization\nspec: {{path: ./{app}, postBuild: {{substitute: {{APP: {app}, PART: {part}}}}}}}\n"
+            )
+        };
+        let (app, other) = (kustomization("app", "one"), kustomization("other", "two"));
+        let files = [("app/hr.yaml", release.as_str()), ("ks.yaml", &app), ("x.yaml", &other)];
+        let left = world(values, &files, &[]);
+        left.assert_found(&RULE, &[FOUND, FOUND]);
+        let place = "| expandenv  # in the template that reads the values of the HelmRelease";
+        assert_eq!(left.fix(&RULE), format!("| toYaml | replace \"${{APP}}\" .Release.Name {place}"));
+        let emptied = world("{a: app, b: 'app-'}", &files, &[]);
+        emptied.assert_found(&RULE, &[EMPTY]);
+        assert_eq!(emptied.fix(&RULE), format!("| toYaml | replace \"${{PART}}\" \"one\" {place}"));
+        world("{a: app, b: app-one}", &files, &[]).assert_found(&RULE, &[]);
     }
 
     #[test]

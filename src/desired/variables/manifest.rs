@@ -1,4 +1,4 @@
-//! Secrets and ConfigMaps, as Flux reads them in `postBuild.substituteFrom`.
+//! Manifests of kind Secret and `ConfigMap`, as Flux reads them in `postBuild.substituteFrom`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
