@@ -87,6 +87,8 @@ pub(crate) struct Coverage {
     pub missing_variables: BTreeMap<PathBuf, Vec<String>>,
     /// Whether templates require variables, set or not.
     pub requires_variables: bool,
+    /// Whether variables for templates have placeholders, because their file was not decrypted.
+    pub undecrypted_variables: bool,
     /// The number of folders in `kubernetes/apps`.
     pub app_folders: usize,
     /// The number of scripts named `bootstrap-apps.sh`.

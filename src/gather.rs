@@ -164,6 +164,7 @@ pub(crate) async fn gather(
             .map(|build| (build.helmfile.path.clone(), [build.missing.as_slice(), &stand_ins].concat()))
             .filter(|(_, missing)| !missing.is_empty())
             .collect(),
+        undecrypted_variables: !stand_ins.is_empty(),
         requires_variables: files.helmfiles.iter().any(|state| state.sources.required_variables),
         app_folders: repository::app_folders(&settings.root).count(),
         scripts: files.scripts,

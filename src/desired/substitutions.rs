@@ -22,6 +22,9 @@ const MAX_PATCH_DEPTH: usize = 3;
 /// The objects with variables in the layout of onedr0p/cluster-template.
 const USUAL_NAMES: [&str; 2] = ["cluster-secrets", "cluster-settings"];
 
+/// The label or annotation of an object in which Flux replaces nothing (`fluxcd/pkg/kustomize`).
+const EXCLUDED: (&str, &str) = ("kustomize.toolkit.fluxcd.io/substitute", "disabled");
+
 /// Longer values are not shown.
 const MAX_SHOWN: usize = 60;
 
@@ -90,6 +93,8 @@ pub(crate) struct HelmRelease {
     namespace: Option<String>,
     /// Relative to the root.
     pub file: PathBuf,
+    /// Whether Flux replaces nothing in it.
+    pub is_excluded: bool,
     pub values: serde_json::Value,
 }
 
@@ -155,7 +160,12 @@ impl Scan {
     }
 
     fn helm_release(&mut self, path: &Path, object: &Value) {
-        let text = |key: &str| object.get("metadata").and_then(|metadata| metadata.get(key)?.as_str());
+        let metadata = object.get("metadata").unwrap_or(&Value::Null);
+        let text = |key: &str| metadata.get(key).and_then(Value::as_str);
+        let is_excluded = ["labels", "annotations"].iter().any(|map| {
+            let mark = metadata.get(map).and_then(|map| map.get(EXCLUDED.0)?.as_str());
+            mark == Some(EXCLUDED.1)
+        });
         let values = object.get("spec").and_then(|spec| spec.get("values"));
         let values = values.and_then(|values| serde_json::to_value(values).ok());
         if let (Some(name), Some(values)) = (text("name"), values)
@@ -163,7 +173,7 @@ impl Scan {
         {
             let namespace = text("namespace").map(ToOwned::to_owned);
             let (name, file) = (name.to_owned(), path.to_owned());
-            self.found.helm_releases.push(HelmRelease { name, namespace, file, values });
+            self.found.helm_releases.push(HelmRelease { name, namespace, file, is_excluded, values });
         }
     }
 

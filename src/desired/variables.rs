@@ -71,19 +71,24 @@ pub(crate) struct Variable {
     pub name: String,
     /// The value, or its cipher text.
     pub value: SecretString,
-    /// `line` or `field`, and which.
+    /// Whether the value is only known encrypted.
+    pub is_encrypted: bool,
     pub place: Place,
 }
 
 impl Variable {
-    fn new(name: &str, value: &str, place: Place) -> Self {
-        Self { name: name.to_owned(), value: SecretString::from(value), place }
+    pub(crate) fn new(name: &str, value: &str, place: Place) -> Self {
+        Self { name: name.to_owned(), value: SecretString::from(value), is_encrypted: false, place }
     }
 
-    /// Whether the value is only known encrypted.
-    pub(crate) fn is_encrypted(&self) -> bool {
-        self.value.expose_secret().starts_with(CIPHER_TEXT)
+    fn encrypted(name: &str, value: &str, place: Place) -> Self {
+        Self { is_encrypted: true, ..Self::new(name, value, place) }
     }
+}
+
+/// Whether a value in a text is encrypted.
+fn is_cipher_text(value: &str, state: State) -> bool {
+    state == State::Encrypted && value.starts_with(CIPHER_TEXT)
 }
 
 /// The key and the value of the detail that shows where something is.
@@ -127,7 +132,7 @@ pub(crate) fn parse(path: &Path, format: Format, text: &str, state: State) -> Re
 }
 
 fn check(variable: &Variable) -> Result<(), Invalid> {
-    let Variable { name, value, place } = variable;
+    let Variable { name, value, is_encrypted, place } = variable;
     let (value, place) = (value.expose_secret(), place.clone());
     if !is_name(name) {
         Err(Invalid::new(
@@ -142,7 +147,7 @@ fn check(variable: &Variable) -> Result<(), Invalid> {
             reason,
             "other variables; export this one in your shell if the tools need it",
         ))
-    } else if value.contains('\0') || value.len() > MAX_VALUE_SIZE {
+    } else if !is_encrypted && (value.contains('\0') || value.len() > MAX_VALUE_SIZE) {
         Err(Invalid::new(
             place,
             "no variable can hold the value",

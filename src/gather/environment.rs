@@ -51,7 +51,7 @@ pub(super) async fn read(
         found.extend(variables);
         problems.0.extend(problem);
     }
-    let mut variables = BTreeMap::new();
+    let mut variables: BTreeMap<String, TemplateVariable> = BTreeMap::new();
     let mut origins: BTreeMap<&str, &Found> = BTreeMap::new();
     for one in &found {
         if let Some(before) = origins.insert(&one.variable.name, one)
@@ -60,9 +60,10 @@ pub(super) async fn read(
             problems.0.push(conflict(before, one));
         }
         let Variable { name, value, .. } = &one.variable;
-        let is_stand_in = one.variable.is_encrypted();
+        let is_stand_in = one.variable.is_encrypted;
         let value = if is_stand_in { SecretString::from(STAND_IN) } else { value.clone() };
-        let variable = TemplateVariable { name: name.clone(), value, is_secret: one.is_secret, is_stand_in };
+        let is_secret = one.is_secret || variables.get(name).is_some_and(|before| before.is_secret);
+        let variable = TemplateVariable { name: name.clone(), value, is_secret, is_stand_in };
         variables.insert(name.clone(), variable);
     }
     let overridden = tools.variables.configure(variables, redactor);
@@ -80,11 +81,7 @@ fn literals(settings: &Settings) -> Vec<Found> {
     let file = relative(settings, &settings.config_file);
     let literals = settings.environment_variables.iter();
     let found = literals.map(|(name, value)| Found {
-        variable: Variable {
-            name: name.clone(),
-            value: SecretString::from(value.as_str()),
-            place: ("field", format!("environment.variables.{name}")),
-        },
+        variable: Variable::new(name, value, ("field", format!("environment.variables.{name}"))),
         file: file.clone(),
         is_secret: false,
     });
@@ -132,8 +129,7 @@ async fn read_file(
         Ok(variables) => variables,
         Err(problem) => return Ok((Vec::new(), Some(problem))),
     };
-    let names: Vec<_> =
-        encrypted.iter().filter(|one| one.is_encrypted()).map(|one| one.name.clone()).collect();
+    let names: Vec<_> = encrypted.iter().filter(|one| one.is_encrypted).map(|one| one.name.clone()).collect();
     let is_secret = |name: &str| names.iter().any(|known| known == name);
     let has_sops = files.programs.iter().any(|program| program.name == "sops" && program.path.is_some());
     if settings.offline || !has_sops {
@@ -172,7 +168,7 @@ fn unencrypted(settings: &Settings, files: &Files, path: &Path, text: &str) -> O
 
 /// Whether two values of a variable differ. It is unknown as long as one of them is encrypted.
 fn is_conflict(before: &Variable, after: &Variable) -> bool {
-    let is_known = !before.is_encrypted() && !after.is_encrypted();
+    let is_known = !before.is_encrypted && !after.is_encrypted;
     is_known && before.value.expose_secret() != after.value.expose_secret()
 }
 

@@ -75,6 +75,10 @@ struct Leaf<'a> {
 
 fn of_release(release: &Release, values: &Value, known: &Substitutions) -> Vec<Finding> {
     let raw = known.helm_release(release);
+    if raw.is_some_and(|raw| raw.is_excluded) {
+        // Flux leaves its placeholders as they are too.
+        return Vec::new();
+    }
     let manifest = raw.map(|raw| raw.file.as_path());
     let mut found: BTreeMap<(Outcome, Severity, Placeholder), Vec<String>> = BTreeMap::new();
     let mut add = |outcome, text: &Leaf<'_>, placeholder: Placeholder| {
@@ -351,6 +355,9 @@ mod tests {
             format!("{expand}\nadd to k3s-boot.yaml:\nenvironment:\n  files: [cluster-secrets.sops.yaml]")
         );
         assert_eq!(world(&["DOMAIN"]).fix(&RULE), expand);
+        let mark = "annotations: {kustomize.toolkit.fluxcd.io/substitute: disabled}";
+        let excluded = release.replace("namespace: media", &format!("namespace: media, {mark}"));
+        self::world(values, &[SECRETS, ("hr.yaml", &excluded)], &[]).assert_found(&RULE, &[]);
     }
 
     #[test]

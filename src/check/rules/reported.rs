@@ -43,8 +43,9 @@ pub(super) const ENVIRONMENT: Rule = Rule {
     needs: Needs::Files,
     check: Check::Reported(|facts| match facts.options.environment_files {
         0 => Answer::not_applicable("k3s-boot.yaml lists no files with variables"),
+        _ if !facts.desired.coverage.undecrypted_variables => Answer::Ok,
         _ if facts.options.offline => Answer::unknown("nothing is decrypted with --offline"),
-        _ => Answer::Ok,
+        _ => Answer::unknown("sops is not installed"),
     }),
 };
 
@@ -258,6 +259,20 @@ mod tests {
         world.assert_found(&SOPS, &["unknown sops is not installed"]);
         world.desired.problems.push(Finding::error("sops", "Encrypted file is plain text"));
         world.assert_found(&SOPS, &["error Encrypted file is plain text"]);
+    }
+
+    #[test]
+    fn variables_that_were_not_decrypted_are_unknown() {
+        let mut world = World::shipped();
+        world.assert_found(&ENVIRONMENT, &["- k3s-boot.yaml lists no files with variables"]);
+        world.options.environment_files = 1;
+        world.assert_found(&ENVIRONMENT, &[]);
+        world.desired.coverage.undecrypted_variables = true;
+        world.assert_found(&ENVIRONMENT, &["unknown sops is not installed"]);
+        world.options.offline = true;
+        world.assert_found(&ENVIRONMENT, &["unknown nothing is decrypted with --offline"]);
+        world.desired.problems.push(Finding::error("environment", "Variable has two different values"));
+        world.assert_found(&ENVIRONMENT, &["error Variable has two different values"]);
     }
 
     #[test]

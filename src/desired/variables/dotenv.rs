@@ -2,7 +2,7 @@
 
 use secrecy::ExposeSecret as _;
 
-use super::{CIPHER_TEXT, Invalid, State, Variable};
+use super::{Invalid, State, Variable, is_cipher_text};
 
 /// How the names of SOPS' own entries begin (`stores.SopsPrefix` of sops 3.13).
 pub(super) const METADATA: &str = "sops_";
@@ -26,8 +26,8 @@ pub(super) fn parse(text: &str, state: State) -> Result<Vec<Variable>, Invalid> 
             continue;
         }
         let value = value.trim();
-        if state == State::Encrypted && value.starts_with(CIPHER_TEXT) {
-            variables.push(Variable::new(name, value, place));
+        if is_cipher_text(value, state) {
+            variables.push(Variable::encrypted(name, value, place));
         } else {
             let value =
                 unquoted(value, state).map_err(|reason| Invalid::new(place.clone(), reason, ACCEPTED))?;
@@ -42,7 +42,10 @@ pub(super) fn parse(text: &str, state: State) -> Result<Vec<Variable>, Invalid> 
 fn duplicates(variables: &[Variable]) -> Result<(), Invalid> {
     for (index, variable) in variables.iter().enumerate() {
         let before = variables.iter().take(index).find(|before| {
-            before.name == variable.name && before.value.expose_secret() != variable.value.expose_secret()
+            let is_known = !before.is_encrypted && !variable.is_encrypted;
+            is_known
+                && before.name == variable.name
+                && before.value.expose_secret() != variable.value.expose_secret()
         });
         if let Some(Variable { name, place: (_, line), .. }) = before {
             let reason = format!("line {line} sets `{name}` to another value");

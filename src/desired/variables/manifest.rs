@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_yaml::Value;
 
-use super::{ACCEPTED_FILES, CIPHER_TEXT, Invalid, Place, State, Variable};
+use super::{ACCEPTED_FILES, Invalid, Place, State, Variable, is_cipher_text};
 use crate::base::yaml::{self, PRINTED};
 
 /// Whether SOPS has encrypted a document of the text.
@@ -41,7 +41,7 @@ fn add(variables: &mut Vec<Variable>, document: &Value, index: usize, state: Sta
     let maps: &[&str] = match document.get("kind").and_then(Value::as_str) {
         Some("Secret") => &["data", "stringData"],
         Some("ConfigMap") => &["data"],
-        Some(kind) if state == State::Encrypted && kind.starts_with(CIPHER_TEXT) => &["data", "stringData"],
+        Some(kind) if is_cipher_text(kind, state) => &["data", "stringData"],
         _ => {
             return Err(Invalid::new(
                 place("kind"),
@@ -72,14 +72,14 @@ fn add(variables: &mut Vec<Variable>, document: &Value, index: usize, state: Sta
                     "text; put numbers, `true` and `false` in quotes",
                 ));
             };
-            let is_cipher_text = state == State::Encrypted && value.starts_with(CIPHER_TEXT);
-            let decoded = if *map == "data" && is_secret && !is_cipher_text {
-                decode(value, &place)?
+            variables.push(if is_cipher_text(value, state) {
+                Variable::encrypted(key, value, place)
             } else {
-                value.to_owned()
-            };
-            // As `$(…)` in a shell: a block of YAML ends in a line break, which would break what a template composes.
-            variables.push(Variable::new(key, decoded.trim_end_matches(['\r', '\n']), place));
+                let is_base64 = *map == "data" && is_secret;
+                let text = if is_base64 { decode(value, &place)? } else { value.to_owned() };
+                // As `$(…)` in a shell: a block of YAML ends in a line break, which would break what a template composes.
+                Variable::new(key, text.trim_end_matches(['\r', '\n']), place)
+            });
         }
     }
     Ok(())

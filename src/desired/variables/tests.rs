@@ -51,8 +51,14 @@ fn names_of_an_encrypted_dotenv_file_are_known() {
     assert!(Format::Dotenv.is_encrypted(text));
     assert!(!Format::Dotenv.is_encrypted("A=sops_mac=x\n"));
     let found = parse(Path::new("a.env"), Format::Dotenv, text, State::Encrypted).ok().unwrap();
-    let names: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.is_encrypted())).collect();
+    let names: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.is_encrypted)).collect();
     assert_eq!(names, [("A", true), ("B", false)]);
+    // Whether encrypted values differ is unknown, and their size is not that of the values.
+    let long = format!("A=ENC[x]\nA=ENC[{}]\n", "y".repeat(MAX_VALUE_SIZE));
+    assert!(parse(Path::new("a.env"), Format::Dotenv, &long, State::Encrypted).is_ok());
+    // A value that only looks encrypted is one.
+    let found = parse(Path::new("a.env"), Format::Dotenv, "A=ENC[x]\n", State::Plain).ok().unwrap();
+    assert!(!found[0].is_encrypted);
 }
 
 #[test]
@@ -66,7 +72,7 @@ fn objects_are_read() {
     let encrypted = "kind: Secret\ndata: {A: 'ENC[x]'}\nstringData: {B: 'ENC[y]', C: open}\nsops: {mac: x}\n";
     assert!(Format::Manifest.is_encrypted(encrypted) && !Format::Manifest.is_encrypted(text));
     let found = parse(Path::new("a.yaml"), Format::Manifest, encrypted, State::Encrypted).ok().unwrap();
-    let names: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.is_encrypted())).collect();
+    let names: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.is_encrypted)).collect();
     assert_eq!(names, [("A", true), ("B", true), ("C", false)]);
 }
 
