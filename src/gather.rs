@@ -150,25 +150,13 @@ pub(crate) async fn gather(
     secret_values::mark(&mut builds, &plain, redactor);
     environment::mark(&mut builds, tools);
 
+    let coverage = coverage(context, &files, &builds);
     let mut problems = Findings(files.problems);
     problems.0.append(&mut environment);
     problems.0.append(&mut api.problems);
     let (objects, live_objects) = secrets::keep(secrets, &mut problems);
     let substitutions = substitutions::look(settings, tools, &files.helmfiles, &builds, &git.tracked);
     problems.0.extend(substitutions::missing(&builds, &substitutions));
-    let stand_ins = tools.variables.stand_ins();
-    let coverage = Coverage {
-        unread: unread(settings, &builds),
-        missing_variables: builds
-            .iter()
-            .map(|build| (build.helmfile.path.clone(), [build.missing.as_slice(), &stand_ins].concat()))
-            .filter(|(_, missing)| !missing.is_empty())
-            .collect(),
-        undecrypted_variables: !stand_ins.is_empty(),
-        requires_variables: files.helmfiles.iter().any(|state| state.sources.required_variables),
-        app_folders: repository::app_folders(&settings.root).count(),
-        scripts: files.scripts,
-    };
     let (helmfiles, rendered) = split(builds, has_unsupported_version(settings, &versions), &mut problems);
     let of_releases = helmfiles.iter().flat_map(namespaces_of).map(String::as_str);
     let namespaces = repository::namespaces(&settings.root, settings.namespaces.as_deref(), of_releases);
@@ -234,6 +222,27 @@ async fn build(
     // Templates need the variables, and their values must be redacted in what helmfile prints.
     let problems = environment::read(tools, settings, files, redactor).await?;
     Ok((place.builds(&files.helmfiles).await?, problems))
+}
+
+/// How much there was to read.
+fn coverage(
+    Context { settings, tools, .. }: Context<'_>,
+    files: &Files,
+    builds: &[builds::Build],
+) -> Coverage {
+    let stand_ins = tools.variables.stand_ins();
+    Coverage {
+        unread: unread(settings, builds),
+        missing_variables: builds
+            .iter()
+            .map(|build| (build.helmfile.path.clone(), [build.missing.as_slice(), &stand_ins].concat()))
+            .filter(|(_, missing)| !missing.is_empty())
+            .collect(),
+        undecrypted_variables: !stand_ins.is_empty(),
+        requires_variables: files.helmfiles.iter().any(|state| state.sources.required_variables),
+        app_folders: repository::app_folders(&settings.root).count(),
+        scripts: files.scripts,
+    }
 }
 
 /// The helmfiles to sync, and the one whose charts are only rendered for their CRDs. The problems of all go to `problems`, unless
