@@ -222,6 +222,7 @@ drift\t''
 flux-state\t''"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l explain -d 'Explain a check and exit' -r -f -a "config\t''
 env\t''
+environment\t''
 programs\t''
 versions\t''
 helmfile\t''

@@ -23,6 +23,7 @@ use crate::report::failure::FailureReport;
 use crate::settings::Settings;
 use crate::tools::api::Api;
 use crate::tools::child_env::{self, ChildEnv, ChildOptions};
+use crate::tools::template_env::TemplateEnv;
 use crate::tools::{Clock, Programs, Toolbox};
 
 /// A command that was started.
@@ -102,7 +103,7 @@ impl<'a> Session<'a> {
             clock: Clock::new(settings.timeout),
             request_timeout: settings.request_timeout,
             api: Api::new(scratch.path()),
-            public_variables: child_env::public_values(env),
+            variables: TemplateEnv::new((*env).clone()),
         })
     }
 }

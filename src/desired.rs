@@ -14,8 +14,10 @@ pub(crate) mod repository;
 pub(crate) mod sops_config;
 pub(crate) mod source;
 pub(crate) mod state_file;
+pub(crate) mod substitutions;
 pub(crate) mod synced;
 pub(crate) mod values;
+pub(crate) mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -28,6 +30,7 @@ use self::encrypted::EncryptedFile;
 use self::namespaces::Namespace;
 use self::objects::Object;
 use self::releases::Release;
+use self::substitutions::Substitutions;
 use self::synced::Synced;
 use crate::base::fact::Fact;
 use crate::base::finding::Finding;
@@ -71,6 +74,8 @@ pub(crate) struct Desired {
     pub origin: Option<String>,
     /// The part of the repository that Flux applies.
     pub synced: Fact<Synced>,
+    /// Flux's variable substitution, if values may depend on it.
+    pub substitutions: Substitutions,
     /// How much there was to read.
     pub coverage: Coverage,
     /// The findings that were reported for rules while reading (see [`crate::check::Facts::reported`]).
@@ -86,6 +91,8 @@ pub(crate) struct Coverage {
     pub missing_variables: BTreeMap<PathBuf, Vec<String>>,
     /// Whether templates require variables, set or not.
     pub requires_variables: bool,
+    /// Whether variables for templates have placeholders, because their file was not decrypted.
+    pub undecrypted_variables: bool,
     /// The number of folders in `kubernetes/apps`.
     pub app_folders: usize,
     /// The number of configured commands for secrets.
@@ -127,6 +134,7 @@ impl Default for Desired {
             tracked: Err("not read".to_owned()),
             origin: None,
             synced: Err("not read".to_owned()),
+            substitutions: Substitutions::default(),
             coverage: Coverage::default(),
             problems: Vec::new(),
         }

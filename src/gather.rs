@@ -7,6 +7,7 @@ mod builds;
 mod cluster;
 mod commands;
 mod crds;
+mod environment;
 mod evaluate;
 mod features;
 mod files;
@@ -18,6 +19,7 @@ mod renders;
 mod secret_values;
 mod secrets;
 mod standing;
+mod substitutions;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -41,13 +43,12 @@ use crate::desired::manifests::Manifests;
 use crate::desired::namespaces::{self, Declared, Namespace};
 use crate::desired::objects::sops_age;
 use crate::desired::releases::Release;
-use crate::desired::state_file::StateFile;
 use crate::desired::synced::{self, Synced};
 use crate::desired::{Coverage, Desired, Helmfile, encrypted, repository};
 use crate::observed::cluster::Cluster;
 use crate::observed::{Live, Observed, Program};
 use crate::plan::{needs_rendering, plan};
-use crate::settings::{Settings, missing_env};
+use crate::settings::Settings;
 use crate::tools::charts::ChartStore;
 use crate::tools::{Toolbox, requirements};
 
@@ -142,34 +143,35 @@ pub(crate) async fn gather(
     let (versions, builds, secrets, git, api) = Box::pin(async {
         tokio::join!(
             tools.versions(settings.cache.as_deref(), settings.offline),
-            Box::pin(place.builds(&files.helmfiles)),
+            Box::pin(build(&place, &files)),
             secrets::decrypt(context, &files, outputs, &key),
             git::ask(tools, settings),
             Box::pin(cluster::ask(tools, settings, &files, listener)),
         )
     })
     .await;
-    let (versions, mut builds, secrets, git, mut api) = (versions?, builds?, secrets?, git?, api?);
+    let (versions, (mut builds, mut environment), secrets, git, mut api) =
+        (versions?, builds?, secrets?, git?, api?);
     let plain = PlainTexts {
         root: &settings.root,
         tracked: &git.tracked,
         age_key: &settings.age_key,
-        variables: &tools.public_variables,
+        variables: &tools.variables.public_values(),
     };
     // Must happen before any of the values can be printed.
     secret_values::mark(&mut builds, &plain, redactor);
     secret_values::add_outputs(outputs, &plain, redactor);
+    environment::mark(&mut builds, tools);
 
+    let coverage = coverage(context, &files, &builds);
     let mut problems = Findings(files.problems);
+    problems.0.append(&mut environment);
     problems.0.append(&mut api.problems);
     let (objects, live_objects) = secrets::keep(secrets, &mut problems);
     let age_key = sops_age::age_key(&objects, files.age_key.map(|(facts, _)| facts));
     problems.0.extend(files.no_age_key.filter(|_| age_key.is_none()));
-    let missing: BTreeSet<_> = builds.iter().flat_map(|build| &build.missing).map(String::as_str).collect();
-    if !missing.is_empty() {
-        problems.0.push(missing_env(&missing.into_iter().collect::<Vec<_>>()));
-    }
-    let coverage = coverage(settings, &files.helmfiles, files.scripts, &builds);
+    let substitutions = substitutions::look(settings, tools, &files.helmfiles, &builds, &git.tracked);
+    problems.0.extend(substitutions::missing(&builds, &substitutions));
     let (helmfiles, rendered) = split(builds, has_unsupported_version(settings, &versions), &mut problems);
     let synced = sync_path(&helmfiles).and_then(|path| match &git.tracked {
         Ok(tracked) => Ok(synced::read(&settings.root, path, tracked)),
@@ -188,6 +190,7 @@ pub(crate) async fn gather(
         tracked: git.tracked,
         origin: git.origin,
         synced,
+        substitutions,
         coverage,
         problems: problems.0,
     };
@@ -224,20 +227,37 @@ pub(crate) async fn gather(
     Ok(Gathered { desired, observed, manifests, charts, options })
 }
 
+/// Renders the helmfiles with the variables of the configuration, and returns the problems of those.
+async fn build(
+    place: &builds::Place<'_>,
+    files: &Files,
+) -> Result<(Vec<builds::Build>, Vec<Finding>), Error> {
+    let Context { settings, tools, redactor, .. } = place.context;
+    // Templates need the variables, and their values must be redacted in what helmfile prints.
+    let problems = environment::read(tools, settings, files, redactor).await?;
+    Ok((place.builds(&files.helmfiles).await?, problems))
+}
+
 /// How much there was to read.
-fn coverage(settings: &Settings, states: &[StateFile], scripts: usize, builds: &[builds::Build]) -> Coverage {
+fn coverage(
+    Context { settings, tools, .. }: Context<'_>,
+    files: &Files,
+    builds: &[builds::Build],
+) -> Coverage {
+    let stand_ins = tools.variables.stand_ins();
     Coverage {
         unread: unread(settings, builds),
         missing_variables: builds
             .iter()
-            .filter(|build| !build.missing.is_empty())
-            .map(|build| (build.helmfile.path.clone(), build.missing.clone()))
+            .map(|build| (build.helmfile.path.clone(), [build.missing.as_slice(), &stand_ins].concat()))
+            .filter(|(_, missing)| !missing.is_empty())
             .collect(),
-        requires_variables: states.iter().any(|state| state.sources.required_variables),
+        undecrypted_variables: !stand_ins.is_empty(),
+        requires_variables: files.helmfiles.iter().any(|state| state.sources.required_variables),
         app_folders: repository::app_folders(&settings.root).count(),
         commands: settings.secret_commands.len(),
         manifests: settings.manifests.len(),
-        scripts,
+        scripts: files.scripts,
     }
 }
 

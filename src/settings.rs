@@ -7,6 +7,7 @@ pub(crate) mod config;
 mod nodes;
 mod root;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -86,6 +87,10 @@ pub(crate) struct Settings {
     pub manifests: Vec<ManifestSource>,
     /// The helmfiles instead of those found.
     pub helmfiles: HelmfilePaths,
+    /// The files with variables for templates.
+    pub environment_files: Vec<PathBuf>,
+    /// Further variables for templates.
+    pub environment_variables: BTreeMap<String, String>,
     /// The timeout for the whole run.
     pub timeout: Duration,
     /// The timeout for each release.
@@ -154,6 +159,7 @@ impl Settings {
             skip_checks: self.skip_checks.clone(),
             allow_hooks: self.allow_hooks,
             namespaces: self.namespaces.clone(),
+            environment_files: self.environment_files.len(),
             nodes: self.nodes,
             nodes_from: self.nodes_from,
             plan_options: self.plan_options.clone(),
@@ -211,6 +217,8 @@ impl Settings {
                 crds: config.helmfiles.crds.as_ref().map(below),
                 apps: config.helmfiles.apps.as_ref().map(below),
             },
+            environment_files: dedup(config.environment.files.iter().flatten().map(below)),
+            environment_variables: config.environment.variables.clone().unwrap_or_default().0,
             timeout: checks.timeout.or(time(&config.timeouts.total)).unwrap_or(TIMEOUT),
             release_timeout: time(&config.timeouts.release).unwrap_or(RELEASE_TIMEOUT),
             request_timeout: checks

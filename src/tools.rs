@@ -13,6 +13,7 @@ mod public;
 pub(crate) mod requirements;
 pub(crate) mod retry;
 pub(crate) mod sops;
+pub(crate) mod template_env;
 pub(crate) mod version;
 
 use std::cell::Cell;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use self::api::Api;
 use crate::process::{Output, Runner, describe};
 use crate::tools::kubeconfig::Target;
+use crate::tools::template_env::TemplateEnv;
 
 /// The absolute paths of the programs.
 #[derive(Clone, Debug)]
@@ -77,8 +79,8 @@ pub(crate) struct Toolbox {
     pub request_timeout: Duration,
     /// The API client.
     pub api: Api,
-    /// The values of the user's environment variables that are not secret.
-    pub public_variables: Vec<String>,
+    /// The variables that only templates see.
+    pub variables: TemplateEnv,
 }
 
 /// Why a tool failed: the last line that it printed, because the lines before are often noise.

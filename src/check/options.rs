@@ -29,6 +29,8 @@ pub(crate) struct CheckOptions {
     pub allow_hooks: bool,
     /// The namespaces that the user named.
     pub namespaces: Option<Vec<String>>,
+    /// How many files with variables for templates the configuration lists.
+    pub environment_files: usize,
     /// How many nodes are expected.
     pub nodes: usize,
     /// Where that number comes from.

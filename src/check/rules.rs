@@ -33,6 +33,7 @@ rules![
     // Environment
     reported::CONFIG,
     reported::ENV,
+    reported::ENVIRONMENT,
     reported::PROGRAMS,
     versions,
     // Repository

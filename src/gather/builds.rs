@@ -90,7 +90,7 @@ impl Place<'_> {
             is_read: false,
             is_only_rendered: false,
             missing: Vec::new(),
-            has_secret_values: state.sources.secrets,
+            has_secret_values: state.sources.secrets || !self.context.tools.variables.secrets().is_empty(),
             environments: Vec::new(),
             problems: Vec::new(),
         };
@@ -142,7 +142,7 @@ impl Place<'_> {
                     build.helmfile.releases = releases;
                     build.environments = environments;
                     build.is_read = true;
-                    if build.has_secret_values {
+                    if state.sources.secrets {
                         self.evaluate(state, &mut build).await?;
                     }
                 }

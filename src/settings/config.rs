@@ -1,6 +1,7 @@
 //! The configuration file of a repository, for what cannot be detected.
 
 mod command;
+mod environment;
 mod manifest;
 mod pin;
 mod words;
@@ -13,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 pub(crate) use self::command::Command;
+use self::environment::Environment;
 pub(crate) use self::manifest::Manifest;
 pub(crate) use self::pin::{Pinned, pin};
 use self::words::invalid;
@@ -55,6 +57,10 @@ pub(crate) struct Config {
     #[schemars(with = "Option<Helmfiles>")]
     #[serde(deserialize_with = "or_default")]
     pub helmfiles: Helmfiles,
+    /// Variables for the templates of helmfile.
+    #[schemars(with = "Option<Environment>")]
+    #[serde(deserialize_with = "or_default")]
+    pub environment: Environment,
     /// Timeouts, as durations such as `90s`, `15m` or `1h30m`.
     #[schemars(with = "Option<Timeouts>")]
     #[serde(deserialize_with = "or_default")]

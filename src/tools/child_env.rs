@@ -69,6 +69,75 @@ pub(crate) struct ChildEnv {
     pub removed: Vec<String>,
 }
 
+/// Further variables that change which files, credentials or code a program uses: the configuration must not set them.
+const STEERING: [&str; 38] = [
+    "ALL_PROXY",
+    "BASH_ENV",
+    "CLICOLOR",
+    "CONTAINERS_AUTH_JSON",
+    "DOCKER_CONFIG",
+    "GIT_ASKPASS",
+    "GIT_DIR",
+    "GIT_EXEC_PATH",
+    "GIT_PROXY_COMMAND",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GIT_WORK_TREE",
+    "GODEBUG",
+    "GOGC",
+    "GOMAXPROCS",
+    "GOMEMLIMIT",
+    "GOTRACEBACK",
+    "HOME",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "IFS",
+    "KUBECONFIG",
+    "KUBERC",
+    "KUBERNETES_SERVICE_PORT_HTTPS",
+    "NODE_OPTIONS",
+    "NO_COLOR",
+    "NO_PROXY",
+    "PATH",
+    "PERL5LIB",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "REGISTRY_AUTH_FILE",
+    "ROOT_DIR",
+    "SHELL",
+    "SHELLOPTS",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+];
+
+/// How the names of such variables begin. The dynamic linkers of Linux and macOS have many.
+const STEERING_PREFIXES: [&str; 11] = [
+    "DYLD_",
+    "GIT_CONFIG",
+    "HELMFILE_",
+    "HELM_",
+    "K3S_BOOT_",
+    "KUBECTL_",
+    "KUBE_FEATURE_",
+    "LD_",
+    "SOPS_",
+    "VALS_",
+    "XDG_",
+];
+
+/// Whether a variable could select another cluster or change how the tools run, so that the configuration must not set it.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    // curl and Go read proxies in both cases.
+    let upper = name.to_ascii_uppercase();
+    let is_proxy = upper.ends_with("_PROXY") && STEERING.contains(&upper.as_str());
+    is_proxy
+        || is_redirecting(name)
+        || DROPPED.contains(&name)
+        || STEERING.contains(&name)
+        || STEERING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 fn is_redirecting(name: &str) -> bool {
     REDIRECTING.contains(&name) || name.starts_with("HELM_KUBE")
 }
@@ -140,14 +209,14 @@ pub(crate) fn secrets(env: &Env) -> impl Iterator<Item = &str> {
     env.iter().filter_map(|(name, value)| secret(name, value.to_str()?))
 }
 
-/// The values of all other variables.
-pub(crate) fn public_values(env: &Env) -> Vec<String> {
-    let values = env.iter().filter_map(|(name, value)| Some((name, value.to_str()?)));
-    let public = values.filter(|(name, value)| !value.is_empty() && secret(name, value).is_none());
-    public.map(|(_, value)| value.to_owned()).collect()
+/// The names and values of all other variables.
+pub(super) fn public_values(env: &Env) -> impl Iterator<Item = (&str, &str)> {
+    let values = env.iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
+    values.filter(|(name, value)| secret(name.as_ref(), value).is_none())
 }
 
-fn secret<'a>(name: &OsStr, value: &'a str) -> Option<&'a str> {
+/// The secret part of a variable's value, if it has one.
+pub(super) fn secret<'a>(name: &OsStr, value: &'a str) -> Option<&'a str> {
     if names_a_secret(name) {
         Some(value).filter(|value| !is_address(value))
     } else {
@@ -228,8 +297,8 @@ mod tests {
         secret.sort_unstable();
         let hook = "https://hooks.example.org/CANARY-hook";
         assert_eq!(secret, ["CANARY-password", "CANARY-proxy", "eyJhbGciOi.eyJzdWIi.c2lnbmF0dXJl", hook]);
-        let public = public_values(&env);
-        assert!(public.contains(&"example.org".to_owned()) && public.len() == 5, "{public:?}");
+        let public: Vec<_> = public_values(&env).map(|(_, value)| value).collect();
+        assert!(public.contains(&"example.org") && public.len() == 5, "{public:?}");
     }
 
     #[test]
@@ -258,6 +327,38 @@ mod tests {
         };
         assert_eq!(gogc(&[]), ["400"]);
         assert_eq!(gogc(&[("GOGC", "50")]), ["50"]);
+    }
+
+    #[test]
+    fn configuration_cannot_set_variables_of_the_tools() {
+        let folder = Path::new("/nowhere");
+        let target = Target::default();
+        for (name, _) in ours(&ChildOptions::default(), &target, folder, folder) {
+            assert!(is_reserved(name), "{name}");
+        }
+        for name in [
+            "KUBECONFIG",
+            "PATH",
+            "HELM_DRIVER",
+            "HELMFILE_ENVIRONMENT",
+            "LD_PRELOAD",
+            "SOPS_AGE_KEY",
+            "https_proxy",
+        ] {
+            assert!(is_reserved(name), "{name}");
+        }
+        for name in [
+            "SECRET_DOMAIN",
+            "CLUSTER",
+            "TZ",
+            "KUBE_VIP_ADDR",
+            "GIT_URL",
+            "PATH_PREFIX",
+            "AWS_ACCESS_KEY_ID",
+            "cluster_path",
+        ] {
+            assert!(!is_reserved(name), "{name}");
+        }
     }
 
     #[test]

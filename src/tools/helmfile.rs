@@ -75,7 +75,8 @@ impl Toolbox {
             all.extend(["--kubeconfig".into(), kubeconfig.clone().into_os_string()]);
         }
         all.extend(args);
-        Invocation::new("helmfile", &self.programs.helmfile, all)
+        self.variables
+            .add_to(Invocation::new("helmfile", &self.programs.helmfile, all))
             .env("HELMFILE_CACHE_HOME", charts)
             .public_part(public::helmfile_filter())
     }

@@ -49,6 +49,8 @@ pub(crate) struct Fixture {
     cwd: PathBuf,
     /// Whether values refer to encrypted files, so that helmfile needs age identities too.
     helmfile_decrypts: bool,
+    /// Variables with secrets that only helmfile gets.
+    template_variables: Vec<String>,
 }
 
 const CRDS: &str = "releases:
@@ -112,6 +114,7 @@ impl Fixture {
             special: Vec::new(),
             starter: Vec::new(),
             helmfile_decrypts: false,
+            template_variables: Vec::new(),
             cwd: folder.path().join("root"),
             folder,
             canaries,
@@ -248,6 +251,12 @@ impl Fixture {
     /// Allows helmfile to have age identities in its environment.
     pub(crate) fn helmfile_decrypts(mut self) -> Self {
         self.helmfile_decrypts = true;
+        self
+    }
+
+    /// Allows this variable to hold a secret in the environment of helmfile, and of no other tool.
+    pub(crate) fn template_variable(mut self, name: &str) -> Self {
+        self.template_variables.push(name.to_owned());
         self
     }
 

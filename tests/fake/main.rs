@@ -14,6 +14,7 @@ mod applied_manifests;
 mod checks;
 mod cli;
 mod dry_run;
+mod environment;
 mod fail_fast;
 mod failures;
 mod fixture;

@@ -12,6 +12,7 @@ mod check_counts;
 mod cluster_identity;
 mod contexts;
 mod encrypted;
+mod environment;
 mod faults;
 mod files_and_access;
 mod first_run;

@@ -33,6 +33,22 @@ pub(super) const ENV: Rule = Rule {
     check: Check::Reported(env),
 };
 
+pub(super) const ENVIRONMENT: Rule = Rule {
+    id: "environment",
+    group: Group::Environment,
+    title: "files with variables for templates can be read",
+    why: "`environment` in k3s-boot.yaml lists files whose variables the templates read. A variable that is missing or \
+          has two values would end up in the values of a release as an empty or a wrong text.",
+    essential: true,
+    needs: Needs::Files,
+    check: Check::Reported(|facts| match facts.options.environment_files {
+        0 => Answer::not_applicable("k3s-boot.yaml lists no files with variables"),
+        _ if !facts.desired.coverage.undecrypted_variables => Answer::Ok,
+        _ if facts.options.offline => Answer::unknown("nothing is decrypted with --offline"),
+        _ => Answer::unknown("sops is not installed"),
+    }),
+};
+
 pub(super) const PROGRAMS: Rule = Rule {
     id: "programs",
     group: Group::Environment,
@@ -273,6 +289,20 @@ mod tests {
         world.assert_found(&SOPS, &["unknown sops is not installed"]);
         world.desired.problems.push(Finding::error("sops", "Encrypted file is plain text"));
         world.assert_found(&SOPS, &["error Encrypted file is plain text"]);
+    }
+
+    #[test]
+    fn variables_that_were_not_decrypted_are_unknown() {
+        let mut world = World::shipped();
+        world.assert_found(&ENVIRONMENT, &["- k3s-boot.yaml lists no files with variables"]);
+        world.options.environment_files = 1;
+        world.assert_found(&ENVIRONMENT, &[]);
+        world.desired.coverage.undecrypted_variables = true;
+        world.assert_found(&ENVIRONMENT, &["unknown sops is not installed"]);
+        world.options.offline = true;
+        world.assert_found(&ENVIRONMENT, &["unknown nothing is decrypted with --offline"]);
+        world.desired.problems.push(Finding::error("environment", "Variable has two different values"));
+        world.assert_found(&ENVIRONMENT, &["error Variable has two different values"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::environment::Variables;
 use super::*;
 
 const UID: &str = "7f0c1b2a-0000-4000-8000-00000000abcd";
@@ -27,7 +28,8 @@ fn all_keys_are_read() {
     let text = format!(
         "cluster:\n  uid: {}\nnodes: 3\nnamespaces: [kube-system, &n media, *n]\nsecrets:\n  ageKey: ../age.key\n  \
          files: [bootstrap/x.sops.yaml]\nhelmfiles:\n  crds: a.yaml\n  apps: /b.yaml\ntimeouts:\n  total: 1h 30m\n  \
-         release: 90s\n  request: 5s\n  nodes: 1m\n  verify: 7d\nskipReleases: [kube-system/coredns]\nskipChecks: [versions]\n",
+         release: 90s\n  request: 5s\n  nodes: 1m\n  verify: 7d\nskipReleases: [kube-system/coredns]\nskipChecks: [versions]\n\
+         environment: {{files: [bootstrap/cluster.env], variables: {{CLUSTER: main, EMPTY: ''}}}}\n",
         UID.to_uppercase()
     );
     let file = |path: &str| Text(File(path.into()));
@@ -44,6 +46,14 @@ fn all_keys_are_read() {
         },
         manifests: None,
         helmfiles: Helmfiles { crds: Some(file("a.yaml")), apps: Some(file("/b.yaml")) },
+        environment: Environment {
+            files: Some(vec![file("bootstrap/cluster.env")]),
+            variables: Some(Variables(
+                [("CLUSTER", "main"), ("EMPTY", "")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .into(),
+            )),
+        },
         timeouts: Timeouts {
             total: time(5400),
             release: time(90),
@@ -72,7 +82,7 @@ fn empty_values_are_valid() {
         "---\n",
         "# words\n",
         "{}",
-        "cluster:\nnodes:\nnamespaces:\nsecrets:\nhelmfiles:\ntimeouts:\n  # total: 1h\nskipChecks:\n",
+        "cluster:\nnodes:\nnamespaces:\nsecrets:\nhelmfiles:\nenvironment:\ntimeouts:\n  # total: 1h\nskipChecks:\n",
         "cluster: {uid: }\ntimeouts: {total: ~}\n",
     ];
     for text in empty {
@@ -87,7 +97,8 @@ fn empty_values_are_valid() {
 
 #[test]
 fn an_unknown_key_is_reported_with_the_one_that_was_meant() {
-    let top = "cluster nodes namespaces secrets manifests helmfiles timeouts skipReleases skipChecks";
+    let top =
+        "cluster nodes namespaces secrets manifests helmfiles environment timeouts skipReleases skipChecks";
     let cases = [
         ("node: 3\n", 1, "node", top, "nodes"),
         ("# x\nskip-checks: []\n", 2, "skip-checks", top, "skipChecks"),
@@ -128,6 +139,27 @@ fn a_wrong_value_is_reported_with_what_is_accepted() {
         ("cluster: x\n", "line=1 field=cluster reason=invalid type: string \"x\"", "a mapping"),
         ("timeouts:\n- total: 1h\n", "line=2 field=timeouts reason=invalid type: sequence", "a mapping"),
         ("cluster:\n  uid: x\n", "line=2 field=cluster.uid reason=invalid value: string \"x\"", uid),
+        ("environment: [a]\n", "line=1 field=environment reason=invalid type: sequence", "a mapping"),
+        (
+            "environment:\n  variables: [A=1]\n",
+            "line=2 field=environment.variables reason=invalid type: sequence",
+            "a mapping of names to text",
+        ),
+        (
+            "environment: {variables: {A: [x]}}\n",
+            "line=1 field=environment.variables.A reason=invalid type: sequence",
+            "text",
+        ),
+        (
+            "environment: {variables: {a-b: x}}\n",
+            "line=1 field=environment.variables.a-b reason=invalid value: string \"a-b\"",
+            "a name of letters, digits and `_` that does not begin with a digit",
+        ),
+        (
+            "environment: {variables: {KUBECONFIG: x}}\n",
+            "line=1 field=environment.variables.KUBECONFIG reason=invalid value: string \"KUBECONFIG\"",
+            "a variable that cannot select another cluster or change how programs run; export this one in your shell",
+        ),
         ("nodes: 0\n", "line=1 field=nodes reason=invalid value: integer `0`", number),
         ("nodes: -1\n", "line=1 field=nodes reason=invalid type: integer `-1`", number),
         ("nodes: 1.5\n", "line=1 field=nodes reason=invalid type: floating point `1.5`", number),
@@ -303,4 +335,15 @@ proptest::proptest! {
     ) {
         _ = parse(Path::new("/r/k3s-boot.yaml"), &text);
     }
+}
+
+#[test]
+fn a_variable_has_one_value_as_it_is_written() {
+    let twice = "environment:\n  variables:\n    A: x\n    A: y\n";
+    let found = reported(twice);
+    assert!(found.ends_with("reason=`A` is set twice, with different values"), "{found}");
+    let config = good("environment:\n  variables: {A: x, A: x, B: 0123, C: True, D: }\n");
+    let found = config.environment.variables.unwrap().0;
+    let found: Vec<_> = found.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(found, [("A", "x"), ("B", "0123"), ("C", "True"), ("D", "")]);
 }
