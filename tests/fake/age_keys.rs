@@ -70,7 +70,7 @@ fn contradiction_names_both_files() {
     let stderr = fixture.refusal();
     for words in [
         "ERROR Two files define different age keys file=\"[TMP]/root/age.key\" public=\"age1",
-        " other_file=\"[TMP]/root/bootstrap/sops-age.sops.yaml\" other_public=\"age1",
+        " other=\"[TMP]/root/bootstrap/sops-age.sops.yaml\" other_public=\"age1",
         " fix=\"remove the wrong file",
     ] {
         assert!(stderr.contains(words), "no `{words}` in {stderr}");

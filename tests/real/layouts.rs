@@ -102,6 +102,8 @@ fn assert_served(fixture: &Fixture) -> Value {
         assert!(ran.stdout.contains(words), "{words}\n{}", ran.stdout);
     }
     assert_eq!(fixture.changes(mark), [""; 0]);
+    let network = fixture.get("/api/v1/namespaces/network");
+    assert_eq!(network["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "privileged");
     report
 }
 
