@@ -21,5 +21,6 @@ pub(crate) mod release_id;
 pub(crate) mod scratch;
 pub(crate) mod stages;
 pub(crate) mod url;
+pub(crate) mod version_range;
 pub(crate) mod waiting;
 pub(crate) mod yaml;

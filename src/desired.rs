@@ -4,6 +4,7 @@ pub(crate) mod age;
 pub(crate) mod chart;
 pub(crate) mod crds;
 pub(crate) mod encrypted;
+pub(crate) mod flux_releases;
 pub(crate) mod manifests;
 pub(crate) mod objects;
 pub(crate) mod releases;
@@ -22,6 +23,7 @@ use semver::Version;
 use self::chart::Chart;
 use self::crds::Crds;
 use self::encrypted::EncryptedFile;
+use self::flux_releases::FluxRelease;
 use self::objects::Object;
 use self::releases::Release;
 use self::synced::Synced;
@@ -67,6 +69,8 @@ pub(crate) struct Desired {
     pub origin: Option<String>,
     /// The part of the repository that Flux applies.
     pub synced: Fact<Synced>,
+    /// The Helm releases that the repository defines for Flux.
+    pub flux_releases: Vec<FluxRelease>,
     /// How much there was to read.
     pub coverage: Coverage,
     /// The findings that were reported for rules while reading (see [`crate::check::Facts::reported`]).
@@ -117,6 +121,7 @@ impl Default for Desired {
             tracked: Err("not read".to_owned()),
             origin: None,
             synced: Err("not read".to_owned()),
+            flux_releases: Vec::new(),
             coverage: Coverage::default(),
             problems: Vec::new(),
         }

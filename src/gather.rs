@@ -10,6 +10,7 @@ mod evaluate;
 mod features;
 mod files;
 mod fixup;
+mod flux_releases;
 mod git;
 mod renders;
 mod secret_values;
@@ -183,6 +184,7 @@ pub(crate) async fn gather(
         tracked: git.tracked,
         origin: git.origin,
         synced,
+        flux_releases: flux_releases::read(&settings.root),
         coverage,
         problems: problems.0,
     };

@@ -51,6 +51,7 @@ rules![
     cert_manager_crds,
     flux_sync,
     flux_decryption,
+    parity,
     reported::NAMESPACES,
     reported::OLD_SCRIPT,
     // Secrets

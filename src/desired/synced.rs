@@ -67,7 +67,7 @@ fn references(file: &Path, document: &Value) -> Vec<PathBuf> {
 }
 
 /// A normalized path in the repository; none for the root itself and for paths outside.
-fn below(folder: &Path, path: &str) -> Option<PathBuf> {
+pub(super) fn below(folder: &Path, path: &str) -> Option<PathBuf> {
     let mut found = folder.to_owned();
     for part in Path::new(path).components() {
         match part {
@@ -80,7 +80,7 @@ fn below(folder: &Path, path: &str) -> Option<PathBuf> {
     Some(found).filter(|found| !found.as_os_str().is_empty())
 }
 
-fn is_yaml(file: &Path) -> bool {
+pub(crate) fn is_yaml(file: &Path) -> bool {
     file.extension().is_some_and(|end| end == "yaml" || end == "yml")
 }
 

@@ -23,6 +23,7 @@ mod lock;
 mod log;
 mod machine_output;
 mod manifests;
+mod parity;
 mod preflight;
 mod progress;
 mod recover;

@@ -8,9 +8,10 @@ use super::fixture::{Fixture, Invocation, RunResult};
 const DEMANDED: [&str; 2] = ["FLUX_GIT_URL", "K3S_API_HOST"];
 
 /// The checks with nothing to look at on a fresh cluster.
-const NOT_APPLICABLE: [&str; 12] = [
+const NOT_APPLICABLE: [&str; 13] = [
     "config",
     "helm-features",
+    "parity",
     "namespaces",
     "old-script",
     "sops",
@@ -24,7 +25,7 @@ const NOT_APPLICABLE: [&str; 12] = [
 ];
 
 /// Those of them that do not need the cluster come first.
-const NOT_APPLICABLE_OFFLINE: &[&str] = NOT_APPLICABLE.split_at(8).0;
+const NOT_APPLICABLE_OFFLINE: &[&str] = NOT_APPLICABLE.split_at(9).0;
 
 const OFFLINE: &str = "it needs the cluster or a registry, and --offline contacts neither";
 
