@@ -1,6 +1,7 @@
 //! What everything else is built on: files, YAML, addresses, findings, errors, the log.
 
 pub(crate) mod diagnosis;
+pub(crate) mod distribution;
 pub(crate) mod duration;
 pub(crate) mod env;
 pub(crate) mod error;

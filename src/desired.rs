@@ -3,6 +3,7 @@
 pub(crate) mod age;
 pub(crate) mod chart;
 pub(crate) mod crds;
+pub(crate) mod distribution;
 pub(crate) mod encrypted;
 pub(crate) mod flux_releases;
 pub(crate) mod manifests;
@@ -22,6 +23,7 @@ use semver::Version;
 
 use self::chart::Chart;
 use self::crds::Crds;
+use self::distribution::Sign;
 use self::encrypted::EncryptedFile;
 use self::flux_releases::FluxRelease;
 use self::objects::Object;
@@ -71,6 +73,8 @@ pub(crate) struct Desired {
     pub synced: Fact<Synced>,
     /// The Helm releases that the repository defines for Flux.
     pub flux_releases: Vec<FluxRelease>,
+    /// What shows which distribution the repository is for.
+    pub signs: Vec<Sign>,
     /// How much there was to read.
     pub coverage: Coverage,
     /// The findings that were reported for rules while reading (see [`crate::check::Facts::reported`]).
@@ -122,6 +126,7 @@ impl Default for Desired {
             origin: None,
             synced: Err("not read".to_owned()),
             flux_releases: Vec::new(),
+            signs: Vec::new(),
             coverage: Coverage::default(),
             problems: Vec::new(),
         }

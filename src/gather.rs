@@ -10,9 +10,9 @@ mod evaluate;
 mod features;
 mod files;
 mod fixup;
-mod flux_releases;
 mod git;
 mod renders;
+mod repository_files;
 mod secret_values;
 mod secrets;
 mod standing;
@@ -184,7 +184,8 @@ pub(crate) async fn gather(
         tracked: git.tracked,
         origin: git.origin,
         synced,
-        flux_releases: flux_releases::read(&settings.root),
+        flux_releases: files.repository.flux_releases,
+        signs: files.repository.signs,
         coverage,
         problems: problems.0,
     };

@@ -70,7 +70,7 @@ rules![
     cluster_identity,
     // Cluster
     api_ready,
-    k3s,
+    distribution,
     kube_version,
     rights,
     clock,

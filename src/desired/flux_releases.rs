@@ -111,10 +111,10 @@ impl FluxObjects {
                 namespaces.extend(target.map(ToOwned::to_owned));
             }
             // kustomize files need neither `apiVersion` nor `kind`.
-            ("" | "kustomize.config.k8s.io", _) => {
-                if file.file_stem().is_some_and(|name| name == "kustomization") {
-                    self.kustomize.insert(object.folder().to_owned(), object.document);
-                }
+            ("" | "kustomize.config.k8s.io", _)
+                if file.file_stem().is_some_and(|name| name == "kustomization") =>
+            {
+                self.kustomize.insert(object.folder().to_owned(), object.document);
             }
             _ => {}
         }
@@ -186,12 +186,11 @@ impl FluxObjects {
         let mut values = serde_json::Value::Object(serde_json::Map::new());
         let mut unread = Vec::new();
         for from in list(&object.document, &["spec", "valuesFrom"]) {
-            match self.generated(object, from, read) {
-                Some(found) => merge(&mut values, serde_json::to_value(found).unwrap_or_default()),
-                None => {
-                    let field = |key| text(from, &[key]).unwrap_or_default();
-                    unread.push(format!("{} {}", field("kind"), field("name")));
-                }
+            if let Some(found) = self.generated(object, from, read) {
+                merge(&mut values, serde_json::to_value(found).unwrap_or_default());
+            } else {
+                let field = |key| text(from, &[key]).unwrap_or_default();
+                unread.push(format!("{} {}", field("kind"), field("name")));
             }
         }
         if list(&object.document, &["spec", "chart", "spec", "valuesFiles"]).next().is_some() {

@@ -181,6 +181,10 @@ pub(crate) fn text(outcomes: &[Outcome], redactor: &Redactor, took: Duration, co
     let groups = outcomes.chunk_by(|one, other| one.rule.group == other.rule.group);
     let groups = groups.filter_map(|outcomes| {
         let title = outcomes.first()?.rule.group.title();
+        // Their names would only confuse users of another distribution.
+        if outcomes.iter().all(Outcome::is_for_another_distribution) {
+            return None;
+        }
         Some((title, group(outcomes, redactor, colour)))
     });
     let sections = groups.chain([("Not checked", unknown(outcomes, redactor, colour))]);

@@ -11,6 +11,7 @@
 mod api_outage;
 mod checks;
 mod cli;
+mod distributions;
 mod dry_run;
 mod fail_fast;
 mod failures;

@@ -100,6 +100,8 @@ fn disable_fix(servers: &Servers<'_>) -> String {
     let missing = servers.missing_lines(|args| k3s::disable(args, &["coredns"]));
     if !missing.is_empty() {
         servers.fix(&missing)
+    } else if servers.are_containers {
+        format!("{}\ndisable: [coredns]", k3s::RECREATE)
     } else if servers.known.is_empty() {
         "# /etc/rancher/k3s/config.yaml on all servers\ndisable: [coredns]\n# then there: systemctl restart k3s"
                 .to_owned()

@@ -40,7 +40,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
             // Without a constraint, a chart accepts every version.
             Some(None) => inspection.look(None),
             Some(Some(asked)) => match meets(asked, &version) {
-                Some(met) => inspection.look((!met).then(|| refused(release, asked, &version))),
+                Some(met) => inspection.look((!met).then(|| refused(release, asked, &version, live))),
                 // Only Helm can evaluate it.
                 None => {
                     inspection.miss(format!("`kubeVersion: {asked}` of {} cannot be read", release.chart));
@@ -48,7 +48,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
             },
             None => absent.push(release),
         }
-        inspection.find(untested(facts.desired, release, &version));
+        inspection.find(untested(facts.desired, release, live, &version));
     }
     if !absent.is_empty() {
         inspection.miss(charts::not_downloaded(&absent));
@@ -57,15 +57,18 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     inspection.answer(NO_RELEASES)
 }
 
-fn refused(release: &Release, asked: &str, version: &Version) -> Finding {
+fn refused(release: &Release, asked: &str, version: &Version, live: &Live) -> Finding {
     Finding::error(RULE.id, "Chart does not support this Kubernetes version")
         .with("release", release.id())
         .with("accepted", asked)
         .with("version", version)
-        .fix("choose a chart version that supports it, or install another k3s version")
+        .fix(format!(
+            "choose a chart version that supports it, or install another {} version",
+            live.distribution().versioned()
+        ))
 }
 
-fn untested(desired: &Desired, release: &Release, version: &Version) -> Option<Finding> {
+fn untested(desired: &Desired, release: &Release, live: &Live, version: &Version) -> Option<Finding> {
     let chart = desired.charts.get(&release.id()).map_or(release.version.as_str(), |chart| &chart.version);
     let chart = requirements::parse(chart)?;
     let (name, .., oldest, newest) = TESTED.iter().find(|(name, major, minor, ..)| {
@@ -78,8 +81,10 @@ fn untested(desired: &Desired, release: &Release, version: &Version) -> Option<F
     if (version.major, version.minor) < (1, *oldest) {
         let finding =
             Finding::warning(RULE.id, "Kubernetes is older than the versions tested with the chart");
+        let kubernetes = live.distribution().versioned();
         return Some(
-            with_details(finding).fix(format!("install a newer k3s version, or an older {name} version")),
+            with_details(finding)
+                .fix(format!("install a newer {kubernetes} version, or an older {name} version")),
         );
     }
     ((version.major, version.minor) > (1, *newest)).then(|| {
@@ -95,8 +100,10 @@ fn different(live: &Live) -> Option<Finding> {
         .filter(|version| !version.is_empty())
         .collect();
     let all = || versions.iter().copied().collect::<Vec<_>>().join(", ");
-    (versions.len() > 1)
-        .then(|| Finding::info(RULE.id, "Servers run different k3s versions").with("versions", all()))
+    (versions.len() > 1).then(|| {
+        let summary = format!("Servers run different {} versions", live.distribution().versioned());
+        Finding::info(RULE.id, summary).with("versions", all())
+    })
 }
 
 #[cfg(test)]
@@ -169,5 +176,9 @@ mod tests {
         assert_eq!(world.ask(&RULE), Answer::Ok);
         "v1.33.5+k3s1".clone_into(&mut world.server("b", &["server"]).info.kubelet_version);
         assert_eq!(world.found(&RULE), [(Info, "Servers run different k3s versions".to_owned())]);
+        world.talos();
+        "v1.33.1".clone_into(&mut world.live_mut().version);
+        "v1.33.0".clone_into(&mut world.live_mut().cluster.nodes[0].info.kubelet_version);
+        assert_eq!(world.found(&RULE), [(Info, "Servers run different Kubernetes versions".to_owned())]);
     }
 }

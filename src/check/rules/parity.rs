@@ -54,7 +54,7 @@ fn check(facts: &Facts<'_>) -> Answer {
                 }
                 inspection.look(findings);
             }
-            [ref one, ref other, ..] => inspection.miss(format!(
+            [one, other, ..] => inspection.miss(format!(
                 "{id} has several HelmReleases: {}, {}",
                 one.file.display(),
                 other.file.display()

@@ -1,4 +1,4 @@
-//! The charts of HelmReleases: from an OCIRepository, a HelmRepository or a HelmChart.
+//! The charts of HelmReleases: from an `OCIRepository`, a `HelmRepository` or a `HelmChart`.
 
 use std::path::PathBuf;
 
@@ -49,11 +49,11 @@ impl FluxObjects {
             let source = self.source(object, namespace, reference)?;
             match source.kind() {
                 "OCIRepository" => from_registry(source)?,
-                "HelmChart" => self.from_template(source, namespace, &["spec"])?,
+                "HelmChart" => self.templated_chart(source, namespace, &["spec"])?,
                 kind => return Err(format!("the chart comes from a source of kind {kind}")),
             }
         } else {
-            self.from_template(object, namespace, &["spec", "chart", "spec"])?
+            self.templated_chart(object, namespace, &["spec", "chart", "spec"])?
         };
         let version = match &chart.version {
             ChartVersion::Exact(version) | ChartVersion::Range(version) => version.as_str(),
@@ -67,7 +67,7 @@ impl FluxObjects {
     }
 
     /// The chart that a HelmChart or the template of one describes, at this path.
-    fn from_template(&self, object: &Object, namespace: &str, path: &[&str]) -> Fact<FluxChart> {
+    fn templated_chart(&self, object: &Object, namespace: &str, path: &[&str]) -> Fact<FluxChart> {
         let template = super::get(&object.document, path).unwrap_or(&Value::Null);
         let chart = text(template, &["chart"]).ok_or("it names no chart")?;
         let reference = template.get("sourceRef").ok_or("it names no source")?;
@@ -109,7 +109,7 @@ impl FluxObjects {
     }
 }
 
-/// The chart of an OCIRepository. Its digest takes precedence over its range, and that over its tag
+/// The chart of an `OCIRepository`. Its digest takes precedence over its range, and that over its tag
 /// (source-controller 1.7.3, `getArtifactRef`).
 fn from_registry(source: &Object) -> Fact<FluxChart> {
     let url = source.text(&["spec", "url"]).ok_or("its OCIRepository has no URL")?;
