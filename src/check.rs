@@ -277,7 +277,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Whether the check passed or failed, rather than being unknown, skipped or not applicable.
     pub(crate) fn answered(&self) -> bool {
-        matches!(self.answer, Some(Answer::Ok | Answer::Found(_)))
+        matches!(self.answer, Some(Answer::Ok | Answer::Counted(_) | Answer::Found(_)))
     }
 
     /// Whether the check is not applicable because the cluster does not run k3s, or the repository does not say that it does.

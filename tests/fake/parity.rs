@@ -64,8 +64,15 @@ fn differences_are_reported_offline() {
 #[test]
 fn equal_releases_are_ok() {
     let fixture = app(offline(), "monitoring", "prometheus-operator-crds", "19.1.0", "{}");
+    let text = fixture.run().stdout;
+    assert!(text.contains("✓ Flux will install the releases as the helmfiles do (1 release)\n"), "{text}");
     let report = fixture.args(&["-o", "json"]).run().report();
     assert_eq!(status_of(&report, "parity"), "ok");
+    let checks = report["checks"].as_array().unwrap();
+    assert!(
+        checks.iter().any(|check| check["id"] == "parity" && check["checked"] == "1 release"),
+        "{report:#}"
+    );
     let none = offline().args(&["-o", "json"]).run().report();
     assert_eq!(status_of(&none, "parity"), "not_applicable");
 }

@@ -35,6 +35,7 @@ const MAX_VALUES: usize = 10;
 fn check(facts: &Facts<'_>) -> Answer {
     let desired = facts.desired;
     let mut inspection = facts.inspect_releases();
+    let mut compared = 0;
     for release in desired.releases().filter(|release| release.is_wanted()) {
         let id = release.id();
         match candidates(desired, release)[..] {
@@ -53,6 +54,7 @@ fn check(facts: &Facts<'_>) -> Answer {
                     (None, last) => findings.extend(last),
                 }
                 inspection.look(findings);
+                compared += 1;
             }
             [one, other, ..] => inspection.miss(format!(
                 "{id} has several HelmReleases: {}, {}",
@@ -61,7 +63,11 @@ fn check(facts: &Facts<'_>) -> Answer {
             )),
         }
     }
-    inspection.answer("no release has a HelmRelease in kubernetes/")
+    match inspection.answer("no release has a HelmRelease in kubernetes/") {
+        Answer::Ok if compared == 1 => Answer::Counted("1 release".to_owned()),
+        Answer::Ok => Answer::Counted(format!("{compared} releases")),
+        answer => answer,
+    }
 }
 
 /// The HelmReleases of a release: those that Flux applies, if that is known.
@@ -326,7 +332,7 @@ mod tests {
     fn equal_releases_are_ok_and_others_not_applicable() {
         let same = "version: 1.2.3, values: [{replicas: 1, list: [a]}]";
         let mut same = world(same, "tag: 1.2.3", "values: {list: [a], replicas: 1.0}");
-        same.assert_found(&RULE, &[]);
+        assert_eq!(same.ask(&RULE), Answer::Counted("1 release".to_owned()));
         same.desired.coverage.unread = Some("x was not read".to_owned());
         same.assert_found(&RULE, &["unknown x was not read"]);
         let none = "- no release has a HelmRelease in kubernetes/";
