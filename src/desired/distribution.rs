@@ -35,13 +35,18 @@ const UPGRADES: [(&str, Distribution); 4] = [
 
 /// How deep a folder named after a distribution may lie: `kubernetes/bootstrap/talos`, `ansible/roles/k3s`. A folder of an app
 /// may have such a name for another reason.
-const MAX_DEPTH: usize = 3;
+pub(crate) const MAX_DEPTH: usize = 3;
 
 /// A file or folder that shows which distribution the repository is for. Its path is relative to the root.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Sign {
     pub distribution: Distribution,
     pub file: PathBuf,
+}
+
+/// Whether a name is that of a distribution or of one of its tools.
+pub(crate) fn is_word(name: &str) -> bool {
+    WORDS.iter().any(|(word, _)| *word == name)
 }
 
 /// Whether the words in a file may be signs: it has tasks, tool versions, or templates of the bootstrap.
