@@ -153,6 +153,8 @@ mod tests {
         assert!(world.fix(&RULE).ends_with(&format!("\nsystemctl restart k3s{keep}")));
         world.server("a", &[]).annotations.clear();
         assert!(world.fix(&RULE).contains("on all servers\ndisable: [coredns]\n"));
+        world.live_mut().cluster.nodes[0].name = "k3d-home-server-0".to_owned();
+        assert_eq!(world.fix(&RULE), format!("{}\ndisable: [coredns]{keep}", k3s::RECREATE));
         world.user("media", "plex");
         let fix = world.fix(&RULE);
         assert!(!fix.contains("disable:") && fix.contains("--skip-release kube-system/coredns"), "{fix}");

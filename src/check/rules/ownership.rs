@@ -198,6 +198,25 @@ mod tests {
     }
 
     #[test]
+    fn an_add_on_is_disabled_where_its_distribution_is_configured() {
+        let fix = |distribution| {
+            let found = finding(&"n/r".into(), &Owner::AddOn("x".to_owned()), &[], false, distribution);
+            (found.detail("owner").unwrap().to_owned(), found.fix.unwrap())
+        };
+        let (owner, k3s) = fix(Distribution::K3s);
+        assert!(
+            owner == "k3s add-on x"
+                && k3s.ends_with(
+                    "`disable: [x]` in /etc/rancher/k3s/config.yaml on all servers, then restart k3s there"
+                ),
+            "{k3s}"
+        );
+        let (owner, rke2) = fix(Distribution::Rke2);
+        assert!(owner == "RKE2 add-on x" && !rke2.contains("k3s"), "{rke2}");
+        assert!(fix(Distribution::K3d).1.ends_with("`disable: [x]` in the configuration of all servers"));
+    }
+
+    #[test]
     fn the_owner_of_an_object_is_reported() {
         let helm = [("app.kubernetes.io/managed-by", "Helm")];
         let ours = [("meta.helm.sh/release-name", "r"), ("meta.helm.sh/release-namespace", "n")];
