@@ -144,7 +144,7 @@ _k3s__boot() {
                     return 0
                     ;;
                 --skip-check)
-                    COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption parity namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
                     return 0
                     ;;
                 --release-timeout)
@@ -274,11 +274,11 @@ _k3s__boot() {
                     return 0
                     ;;
                 --skip-check)
-                    COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption parity namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
                     return 0
                     ;;
                 --explain)
-                    COMPREPLY=($(compgen -W "config env environment programs versions helmfile hooks releases helm-features charts chart-version chart-login mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption manifests namespaces old-script age-key age-key-mode age-key-git age-key-flux sops secrets-commands sops-plain sops-recipients sops-rules kubeconfig kubeconfig-cert api cluster-identity api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles crds renders pending ownership flux-owned newer drift flux-state plan" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "config env environment programs versions helmfile hooks releases helm-features charts chart-version chart-login mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption manifests parity namespaces old-script age-key age-key-mode age-key-git age-key-flux sops secrets-commands sops-plain sops-recipients sops-rules kubeconfig kubeconfig-cert api cluster-identity api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles crds renders pending ownership flux-owned newer drift flux-state plan" -- "${cur}"))
                     return 0
                     ;;
                 --kubeconfig)
@@ -398,7 +398,7 @@ _k3s__boot() {
                     return 0
                     ;;
                 --skip-check)
-                    COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready k3s kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption parity namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules kubeconfig-cert api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
                     return 0
                     ;;
                 --release)

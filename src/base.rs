@@ -1,6 +1,7 @@
 //! What everything else is built on: files, YAML, addresses, findings, errors, the log.
 
 pub(crate) mod diagnosis;
+pub(crate) mod distribution;
 pub(crate) mod duration;
 pub(crate) mod env;
 pub(crate) mod error;
@@ -22,5 +23,6 @@ pub(crate) mod release_id;
 pub(crate) mod scratch;
 pub(crate) mod stages;
 pub(crate) mod url;
+pub(crate) mod version_range;
 pub(crate) mod waiting;
 pub(crate) mod yaml;

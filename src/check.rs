@@ -16,8 +16,10 @@ mod scheduling;
 pub(crate) mod testing;
 
 pub(crate) use self::answer::{Answer, Inspection};
+use crate::base::distribution::Distribution;
 use crate::base::finding::{Finding, Severity};
 use crate::check::options::CheckOptions;
+use crate::desired::distribution::decide;
 use crate::desired::encrypted::EncryptedState;
 use crate::desired::manifests::Manifests;
 use crate::desired::releases::Release;
@@ -50,6 +52,26 @@ pub(crate) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
+    /// The distribution of the cluster; while it does not answer, the one that the repository is for.
+    pub(crate) fn distribution(&self) -> Distribution {
+        let live = self.observed.live.as_ref().map(Live::distribution);
+        let known = live.filter(|found| *found != Distribution::Unknown);
+        known.unwrap_or_else(|| decide(&self.desired.signs))
+    }
+
+    /// Whether the nodes run k3s.
+    ///
+    /// # Errors
+    ///
+    /// The answer of a rule about k3s, if they do not, or if that is unknown.
+    pub(crate) fn k3s(&self) -> Result<(), Answer> {
+        match &self.observed.live {
+            Some(live) => k3s::is_k3s(live),
+            None if self.distribution().is_k3s() => Ok(()),
+            None => Err(Answer::not_applicable(k3s::NOT_SAID)),
+        }
+    }
+
     /// The findings that were reported for this rule while reading files and responses: only there the line is known.
     pub(crate) fn reported(&self, rule: &str) -> Vec<Finding> {
         let all = self.desired.problems.iter().chain(&self.observed.problems);
@@ -267,7 +289,13 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Whether the check passed or failed, rather than being unknown, skipped or not applicable.
     pub(crate) fn answered(&self) -> bool {
-        matches!(self.answer, Some(Answer::Ok | Answer::Found(_)))
+        matches!(self.answer, Some(Answer::Ok | Answer::Counted(_) | Answer::Found(_)))
+    }
+
+    /// Whether the check is not applicable because the cluster does not run k3s, or the repository does not say that it does.
+    pub(crate) fn is_for_another_distribution(&self) -> bool {
+        let is_reason = |reason: &String| [k3s::NOT_RUN, k3s::NOT_SAID].contains(&reason.as_str());
+        matches!(&self.answer, Some(Answer::NotApplicable(reason)) if is_reason(reason))
     }
 
     /// The findings, if any.
@@ -290,7 +318,12 @@ pub(crate) fn run(facts: &Facts<'_>, wanted: impl Fn(&Rule) -> bool) -> Vec<Outc
     let ask = |rule: &'static Rule| {
         let skipped = options.skip_checks.iter().any(|id| id == rule.id);
         let idle = options.offline && !rule.works_offline();
-        let answer = || if idle { Answer::not_applicable(OFFLINE) } else { rule.ask(facts) };
+        let elsewhere = (rule.group == Group::K3s).then(|| facts.k3s().err()).flatten();
+        let answer = || match elsewhere {
+            Some(answer @ Answer::NotApplicable(_)) => answer,
+            _ if idle => Answer::not_applicable(OFFLINE),
+            _ => rule.ask(facts),
+        };
         Outcome { rule, answer: (!skipped).then(answer) }
     };
     rules::ALL.iter().copied().filter(|rule| wanted(rule)).map(ask).collect()

@@ -4,7 +4,9 @@ pub(crate) mod age;
 pub(crate) mod chart;
 pub(crate) mod commands;
 pub(crate) mod crds;
+pub(crate) mod distribution;
 pub(crate) mod encrypted;
+pub(crate) mod flux_releases;
 pub(crate) mod manifests;
 pub(crate) mod namespaces;
 pub(crate) mod object_source;
@@ -26,7 +28,9 @@ use semver::Version;
 
 use self::chart::Chart;
 use self::crds::Crds;
+use self::distribution::Sign;
 use self::encrypted::EncryptedFile;
+use self::flux_releases::FluxRelease;
 use self::namespaces::Namespace;
 use self::objects::Object;
 use self::releases::Release;
@@ -76,6 +80,10 @@ pub(crate) struct Desired {
     pub synced: Fact<Synced>,
     /// Flux's variable substitution, if values may depend on it.
     pub substitutions: Substitutions,
+    /// The Helm releases that the repository defines for Flux.
+    pub flux_releases: Vec<FluxRelease>,
+    /// What shows which distribution the repository is for.
+    pub signs: Vec<Sign>,
     /// How much there was to read.
     pub coverage: Coverage,
     /// The findings that were reported for rules while reading (see [`crate::check::Facts::reported`]).
@@ -135,6 +143,8 @@ impl Default for Desired {
             origin: None,
             synced: Err("not read".to_owned()),
             substitutions: Substitutions::default(),
+            flux_releases: Vec::new(),
+            signs: Vec::new(),
             coverage: Coverage::default(),
             problems: Vec::new(),
         }

@@ -16,6 +16,7 @@ mod git;
 mod manifests;
 mod pipeline;
 mod renders;
+mod repository_files;
 mod secret_values;
 mod secrets;
 mod standing;
@@ -191,6 +192,8 @@ pub(crate) async fn gather(
         origin: git.origin,
         synced,
         substitutions,
+        flux_releases: files.repository.flux_releases,
+        signs: files.repository.signs,
         coverage,
         problems: problems.0,
     };

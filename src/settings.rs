@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use self::config::{Config, Text, Timeout};
+use crate::base::distribution::Distribution;
 use crate::base::env::Env;
 use crate::base::finding::Finding;
 use crate::base::github::CommandEscape;
@@ -63,6 +64,8 @@ pub(crate) struct Settings {
     pub config_problems: Vec<Finding>,
     /// The UID of the only cluster that may be bootstrapped, if the configuration names one.
     pub cluster_uid: Option<String>,
+    /// The distribution of the cluster, if the configuration names one.
+    pub distribution: Option<Distribution>,
     /// The kubeconfig files, in the order in which kubectl merges them.
     pub kubeconfig: Vec<PathBuf>,
     /// The context; the current one if absent.
@@ -202,6 +205,7 @@ impl Settings {
             config_file,
             config_problems,
             cluster_uid: config.cluster.uid.as_ref().map(|Text(uid)| uid.0.clone()),
+            distribution: config.cluster.distribution,
             kubeconfig,
             context: global.context.clone(),
             age_key_named: age_key.is_some(),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// A Helm release, unique in a cluster by namespace and name. In text it is `NAMESPACE/NAME`, or `NAME` if the namespace is
 /// unknown.
@@ -62,6 +63,41 @@ impl From<ReleaseId> for String {
     fn from(id: ReleaseId) -> Self {
         id.to_string()
     }
+}
+
+/// The fields of a HelmRelease of Flux that name its Helm release.
+pub(crate) struct HelmReleaseNames<'a> {
+    pub name: &'a str,
+    pub namespace: &'a str,
+    pub release_name: Option<&'a str>,
+    pub target_namespace: Option<&'a str>,
+    pub storage_namespace: Option<&'a str>,
+}
+
+impl HelmReleaseNames<'_> {
+    /// The Helm release as helm-controller names it: `[TARGET-]NAME` in the storage namespace.
+    pub(crate) fn release(&self) -> ReleaseId {
+        let name = match (self.release_name, self.target_namespace) {
+            (Some(name), _) => shortened(name),
+            (None, Some(target)) => shortened(&format!("{target}-{}", self.name)),
+            (None, None) => shortened(self.name),
+        };
+        ReleaseId::new(self.storage_namespace.unwrap_or(self.namespace), name)
+    }
+}
+
+const MAX_NAME_LENGTH: usize = 53;
+const HASH_LENGTH: usize = 12;
+
+/// Shortens a release name that is too long, as helm-controller does (`internal/release/name.go`): a hash of the whole name
+/// replaces the end.
+fn shortened(name: &str) -> String {
+    if name.len() <= MAX_NAME_LENGTH {
+        return name.to_owned();
+    }
+    let hash = format!("{:x}", Sha256::digest(name));
+    let kept = name.floor_char_boundary(MAX_NAME_LENGTH - HASH_LENGTH - 1);
+    format!("{}-{}", &name[..kept], &hash[..HASH_LENGTH])
 }
 
 #[cfg(test)]

@@ -103,6 +103,9 @@ impl Component {
     /// Everything but commands is commented out.
     pub(super) fn fix(&self, servers: &Servers<'_>) -> String {
         let Self { name, addons, kinds } = self;
+        if servers.are_containers {
+            return format!("{}\ndisable: [{name}]", k3s::RECREATE);
+        }
         let mut text = format!("# 1. {}\n", disable_everywhere(name, servers));
         let hashes: Vec<_> = addons.iter().map(|(_, hash)| *hash).collect();
         let objects = match hashes[..] {

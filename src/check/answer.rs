@@ -7,6 +7,8 @@ use crate::base::finding::Finding;
 pub(crate) enum Answer {
     /// The rule has inspected something and found nothing wrong.
     Ok,
+    /// As [`Answer::Ok`], with what it has inspected, such as `3 releases`.
+    Counted(String),
     /// There is nothing to inspect, for this reason.
     NotApplicable(String),
     /// The rule could not inspect everything, for this reason. Never stops a run.

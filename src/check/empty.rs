@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use semver::Version;
 
-use super::fixture::World;
+use super::fixture::{World, signs};
 use super::rules::ALL;
 use super::{Answer, run};
+use crate::base::distribution::Distribution;
 use crate::desired::AgeKey;
 use crate::observed::claims::Claims;
 use crate::observed::{Live, Program};
@@ -21,7 +22,7 @@ fn assert_reasons(world: &World, expected: &str) {
     assert!(expected.keys().all(|id| ALL.iter().any(|rule| rule.id == *id)), "{expected:?}");
     for rule in ALL {
         let answer = match world.ask(rule) {
-            Answer::Ok => "ok".to_owned(),
+            Answer::Ok | Answer::Counted(_) => "ok".to_owned(),
             Answer::NotApplicable(reason) => format!("– {reason}"),
             Answer::Unknown(reason) => format!("? {reason}"),
             Answer::Found(findings) => format!("! {}", findings[0].summary),
@@ -85,7 +86,7 @@ fn missing_inputs_are_not_applicable() {
     – no program is installed
         versions
     ok
-        helmfile hooks api cluster-identity k3s
+        helmfile hooks api cluster-identity distribution
     – there are no releases to sync
         releases helm-features mirror kube-version pending flux-owned newer
     – no chart comes from a registry
@@ -148,12 +149,13 @@ fn missing_inputs_are_not_applicable() {
     );
     // The rules about k3s do not apply to another distribution.
     world.observed.live.as_mut().unwrap().version = "v1.33.6+rke2r1".to_owned();
+    world.desired.signs = signs(Distribution::Rke2);
     assert_reasons(
         &world,
         "
     ok
-        helmfile hooks api cluster-identity
-    – the cluster is not k3s
+        helmfile hooks api cluster-identity distribution
+    – the cluster does not run k3s
         k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted api-port api-host-roles
     ",
     );
@@ -235,7 +237,7 @@ fn an_unread_helmfile_makes_rules_unknown() {
     ? no kubeconfig was read
         kubeconfig kubeconfig-cert
     ok
-        api k3s
+        api distribution
     ! Unknown cluster with workloads on it
         cluster-identity
     ? not asked

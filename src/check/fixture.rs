@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{Answer, Facts, Rule};
+use crate::base::distribution::Distribution;
 use crate::check::options::CheckOptions;
 use crate::desired::chart::Chart;
+use crate::desired::distribution::Sign;
 use crate::desired::manifests::Manifests;
 use crate::desired::releases::parse;
 use crate::desired::{Desired, Helmfile, Kind};
@@ -26,6 +28,7 @@ impl World {
         let mut world = Self::default();
         world.options.root = PathBuf::from("/repository");
         world.desired.tracked = Ok(BTreeSet::new());
+        world.desired.signs = signs(Distribution::K3s);
         world.add(Kind::Apps, releases);
         world
     }
@@ -48,7 +51,11 @@ impl World {
     pub(crate) fn shipped() -> Self {
         let mut world = Self {
             options: CheckOptions { root: "/repository".into(), ..CheckOptions::default() },
-            desired: Desired { tracked: Ok(BTreeSet::new()), ..Desired::default() },
+            desired: Desired {
+                tracked: Ok(BTreeSet::new()),
+                signs: signs(Distribution::K3s),
+                ..Desired::default()
+            },
             ..Self::default()
         };
         for (kind, file) in [(Kind::Crds, "00-crds.yaml"), (Kind::Apps, "01-apps.yaml")] {
@@ -88,7 +95,7 @@ impl World {
     #[track_caller]
     pub(crate) fn assert_found(&self, rule: &Rule, expected: &[&str]) {
         let found: Vec<_> = match self.ask(rule) {
-            Answer::Ok => Vec::new(),
+            Answer::Ok | Answer::Counted(_) => Vec::new(),
             Answer::NotApplicable(reason) => vec![format!("- {reason}")],
             Answer::Unknown(reason) => vec![format!("unknown {reason}")],
             Answer::Found(findings) => findings
@@ -116,6 +123,11 @@ impl World {
         let Answer::Found(findings) = self.ask(rule) else { panic!("{} finds nothing", rule.id) };
         findings[0].fix.clone().unwrap_or_default()
     }
+}
+
+/// A template that names a distribution.
+pub(crate) fn signs(distribution: Distribution) -> Vec<Sign> {
+    vec![Sign { distribution, file: "bootstrap/templates/values.yaml.gotmpl".into() }]
 }
 
 fn root() -> &'static Path {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use humantime::parse_rfc3339;
 
 use super::{Answer, Facts, Inspection};
+use crate::base::distribution::Distribution;
 use crate::base::finding::Finding;
 use crate::desired::releases::Release;
 use crate::observed::Live;
@@ -30,24 +31,27 @@ const MOST_NAMES: usize = 3;
 /// (Kubernetes, `IdentityLeaseRenewIntervalPeriod` in `pkg/controlplane/apiserver/server.go`).
 const GONE: Duration = Duration::from_mins(1);
 
-/// Whether the cluster is k3s.
+/// Why a rule about k3s does not apply to a cluster.
+pub(super) const NOT_RUN: &str = "the cluster does not run k3s";
+
+/// Why a rule about k3s does not apply while the cluster does not answer.
+pub(super) const NOT_SAID: &str = "the repository does not say that the cluster runs k3s";
+
+/// How servers of k3d get other settings; the settings follow.
+pub(super) const RECREATE: &str =
+    "# create the cluster again with `k3d cluster create --k3s-arg`, with these settings of the servers";
+
+/// Whether the nodes of the cluster run k3s.
 ///
 /// # Errors
 ///
 /// The answer of a rule about k3s, if the cluster is another distribution or does not report its version.
 pub(super) fn is_k3s(live: &Live) -> Result<(), Answer> {
-    if live.version.contains("+k3s") {
-        Ok(())
-    } else if live.version.is_empty() {
-        Err(Answer::unknown("the server does not report its version"))
-    } else {
-        Err(Answer::not_applicable("the cluster is not k3s"))
+    match live.distribution() {
+        known if known.is_k3s() => Ok(()),
+        Distribution::Unknown => Err(Answer::unknown("the server does not report its version")),
+        _ => Err(Answer::not_applicable(NOT_RUN)),
     }
-}
-
-/// Whether the cluster is known to be another distribution.
-pub(super) fn is_other(live: &Live) -> bool {
-    matches!(is_k3s(live), Err(Answer::NotApplicable(_)))
 }
 
 /// The hosts of running API servers without a Node: a k3s server with `--disable-agent` registers none.
@@ -90,6 +94,8 @@ pub(super) struct Servers<'a> {
     /// The hosts of servers without a Node, which would report them.
     without_node: Vec<&'a str>,
     agents: bool,
+    /// Whether the servers are containers of k3d, which sets their arguments when it creates them.
+    pub(super) are_containers: bool,
 }
 
 /// Servers whose configuration needs the same lines.
@@ -114,6 +120,7 @@ impl<'a> Servers<'a> {
             unknown: Vec::new(),
             without_node: without_node(live),
             agents: live.cluster.nodes.iter().any(|node| !node.is_server()),
+            are_containers: live.distribution() == Distribution::K3d,
         };
         for node in live.cluster.servers() {
             match node.k3s() {
@@ -164,6 +171,10 @@ impl<'a> Servers<'a> {
     /// What to add on which server, and what to restart.
     pub(super) fn fix(&self, missing: &[MissingLines<'_>]) -> String {
         let mut text = String::new();
+        if self.are_containers {
+            let lines: Vec<_> = blocks(missing).map(|(_, lines)| lines).collect();
+            return format!("{RECREATE}\n{}", lines.join("\n"));
+        }
         for (servers, lines) in blocks(missing) {
             _ = writeln!(text, "# /etc/rancher/k3s/config.yaml on {servers}");
             _ = writeln!(text, "{lines}");

@@ -53,6 +53,7 @@ rules![
     flux_sync,
     flux_decryption,
     reported::MANIFESTS,
+    parity,
     reported::NAMESPACES,
     reported::OLD_SCRIPT,
     // Secrets
@@ -72,7 +73,7 @@ rules![
     cluster_identity,
     // Cluster
     api_ready,
-    k3s,
+    distribution,
     kube_version,
     rights,
     clock,

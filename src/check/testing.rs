@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Answer, Facts, Rule};
+use crate::base::distribution::Distribution;
 use crate::base::finding::Severity;
 use crate::base::mutate;
 use crate::check::options::CheckOptions;
@@ -65,7 +66,11 @@ impl World {
         });
         let mut world = Self {
             options: CheckOptions { nodes: 1, ..CheckOptions::default() },
-            desired: Desired { helmfiles: helmfiles.into(), ..Desired::default() },
+            desired: Desired {
+                helmfiles: helmfiles.into(),
+                signs: super::fixture::signs(Distribution::K3s),
+                ..Desired::default()
+            },
             observed: Observed { live: Some(live()), ..Observed::default() },
             manifests: Manifests::default(),
         };
@@ -134,6 +139,18 @@ impl World {
         nodes.retain(|node| node.name != name);
         nodes.push(node(name, nodes.len()));
         nodes.last_mut().unwrap()
+    }
+
+    /// Makes all nodes, and the cluster, run Talos.
+    pub(crate) fn talos(&mut self) {
+        let live = self.live_mut();
+        "v1.34.1".clone_into(&mut live.version);
+        for node in &mut live.cluster.nodes {
+            "Talos (v1.11.2)".clone_into(&mut node.info.os_image);
+            "v1.34.1".clone_into(&mut node.info.kubelet_version);
+            node.annotations.clear();
+        }
+        self.desired.signs = super::fixture::signs(Distribution::Talos);
     }
 
     /// Appends values to a release.
@@ -239,7 +256,7 @@ fn node(name: &str, number: usize) -> Node {
         taints: vec![taint("node.kubernetes.io/not-ready", "", "NoSchedule")],
         pod_cidrs: vec![format!("10.42.{number}.0/24")],
         addresses: vec![address("InternalIP", &format!("10.0.0.{}", 10 + number)), address("Hostname", name)],
-        info: Info { kubelet_version: "v1.33.6+k3s1".to_owned() },
+        info: Info { kubelet_version: "v1.33.6+k3s1".to_owned(), ..Info::default() },
         ..Node::default()
     }
 }

@@ -78,6 +78,11 @@ impl Release {
         self.unsafe_features.iter().any(|feature| feature == SECRETS)
     }
 
+    /// Whether it has values that are not part of [`Self::values`].
+    pub(crate) fn has_unread_values(&self) -> bool {
+        self.has_encrypted_files() || self.unsafe_features.iter().any(|feature| feature == SET)
+    }
+
     /// Whether helmfile reports this release with this namespace and name; the namespace is empty if the helmfile sets
     /// none.
     pub(crate) fn is_reported_as(&self, namespace: &str, name: &str) -> bool {

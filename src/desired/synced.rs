@@ -80,7 +80,7 @@ pub(super) fn below(folder: &Path, path: &str) -> Option<PathBuf> {
     Some(found).filter(|found| !found.as_os_str().is_empty())
 }
 
-fn is_yaml(file: &Path) -> bool {
+pub(crate) fn is_yaml(file: &Path) -> bool {
     file.extension().is_some_and(|end| end == "yaml" || end == "yml")
 }
 

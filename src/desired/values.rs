@@ -1,6 +1,9 @@
-//! Compares the installed values of a release with the desired ones.
+//! Compares the values of a release, and shows those that differ.
 
 use serde_json::Value;
+
+use crate::base::redact::{REDACTED, Redactor};
+use crate::base::url::Url;
 
 /// A value that differs. `Debug` prints only the path, because values may be secret.
 #[derive(Clone, PartialEq)]
@@ -28,6 +31,12 @@ pub(crate) fn changes(old: &Value, new: &Value) -> Vec<ValueChange> {
     found
 }
 
+/// The path of a key below a path. Dots in a key are escaped, as in Helm's `--set`.
+pub(crate) fn path_below(path: &str, key: &str) -> String {
+    let key = key.replace('.', "\\.");
+    if path.is_empty() { key } else { format!("{path}.{key}") }
+}
+
 fn compare<'a>(found: &mut Vec<ValueChange>, path: String, old: Option<&'a Value>, new: Option<&'a Value>) {
     // An unset value and null differ: null removes a default of the chart.
     let is_empty = |value: Option<&Value>| match value {
@@ -47,10 +56,7 @@ fn compare<'a>(found: &mut Vec<ValueChange>, path: String, old: Option<&'a Value
             let (old, new) = (map(old).unwrap_or(&none), map(new).unwrap_or(&none));
             let keys: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
             for key in keys {
-                // Dots in a key are escaped, as in Helm's `--set`.
-                let key_text = key.replace('.', "\\.");
-                let below = if path.is_empty() { key_text } else { format!("{path}.{key_text}") };
-                compare(found, below, old.get(key), new.get(key));
+                compare(found, path_below(&path, key), old.get(key), new.get(key));
             }
         }
         (Some(old), Some(new)) if same(old, new) => {}
@@ -73,6 +79,66 @@ fn same(old: &Value, new: &Value) -> bool {
     }
 }
 
+/// Whether the value at this path may be secret, judging by the path.
+fn may_be_secret(path: &str) -> bool {
+    let path = path.to_lowercase();
+    let words = [
+        "password",
+        "passwd",
+        "passphrase",
+        "secret",
+        "token",
+        "apikey",
+        "api_key",
+        "privatekey",
+        "private_key",
+        "credential",
+        "agekey",
+    ];
+    words.iter().any(|word| path.contains(word))
+}
+
+/// A value without secrets; maps are redacted key by key.
+pub(crate) fn shown(path: &str, value: &Value, redactor: &Redactor) -> Value {
+    // The name of a Secret is not secret.
+    let names_one = ["secretname", "pullsecret", "existingsecret", "secretref", "secretsname"];
+    let key = path.rsplit('.').next().unwrap_or(path).to_lowercase();
+    if may_be_secret(path) && !names_one.iter().any(|name| key.ends_with(name)) && !value.is_boolean() {
+        return REDACTED.into();
+    }
+    match value {
+        Value::Object(map) => {
+            let below = |(key, value): (&String, &Value)| {
+                (key.clone(), shown(&format!("{path}.{key}"), value, redactor))
+            };
+            Value::Object(map.iter().map(below).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(|item| shown(path, item, redactor)).collect()),
+        Value::String(text) => {
+            let clean = redactor.apply(text);
+            if clean.contains(REDACTED) { REDACTED.into() } else { Value::String(without_credentials(text)) }
+        }
+        other => other.clone(),
+    }
+}
+
+/// Replaces the credentials in a URL, so that it remains visible that there are some.
+fn without_credentials(text: &str) -> String {
+    match Url::parse(text) {
+        Some(url) if url.secret().is_some() => format!("{}://{REDACTED}@{}", url.scheme, url.rest),
+        _ => text.to_owned(),
+    }
+}
+
+/// Shortens a long value.
+pub(crate) fn cut(text: &str) -> String {
+    const MAX_LENGTH: usize = 80;
+    if text.chars().count() <= MAX_LENGTH {
+        return text.to_owned();
+    }
+    text.chars().take(MAX_LENGTH - 1).chain(['…']).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -90,5 +156,30 @@ mod tests {
         assert_eq!((found[1].old.clone(), found[1].new.clone()), (Some(json!(true)), None));
         assert!(changes(&Value::Null, &json!({"empty": {}})).is_empty());
         assert!(changes(&json!({"n": null}), &json!({"n": null})).is_empty());
+    }
+
+    #[test]
+    fn values_that_may_be_secret_are_redacted() {
+        let redactor = Redactor::default();
+        redactor.add(["CANARY-known"]);
+        let cases = [
+            ("db.password", json!("CANARY"), json!(REDACTED)),
+            ("a", json!({"apiToken": "CANARY", "b": 1}), json!({"apiToken": REDACTED, "b": 1})),
+            ("env", json!(["x=CANARY-known"]), json!([REDACTED])),
+            ("instance.sync.pullSecret", json!("github"), json!("github")),
+            ("secret.create", json!(true), json!(true)),
+            ("url", json!("https://me:CANARY@host/x"), json!("https://[redacted]@host/x")),
+            ("url", json!("ssh://git@host/x"), json!("ssh://git@host/x")),
+            ("replicas", json!(2), json!(2)),
+        ];
+        for (path, value, expected) in cases {
+            assert_eq!(shown(path, &value, &redactor), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn long_values_are_shortened() {
+        assert_eq!(cut("short"), "short");
+        assert_eq!(cut(&"x".repeat(200)).chars().count(), 80);
     }
 }

@@ -8,10 +8,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Files, Listener};
+use crate::base::distribution::Distribution;
 use crate::base::error::Error;
 use crate::base::fact::{Fact, known};
 use crate::base::finding::{Finding, Findings};
 use crate::base::release_id::ReleaseId;
+use crate::desired::distribution::decide;
 use crate::desired::releases::Release;
 use crate::desired::{Desired, STAND_IN};
 use crate::observed::claims::Claims;
@@ -49,6 +51,7 @@ pub(super) async fn ask(
     if !is_asked(settings, files) {
         return Ok(Api { live: None, problems: Vec::new(), now: SystemTime::now() });
     }
+    let distribution = decide(&files.repository.signs);
     let mut problems = Findings::default();
     // Before the API server is ready, it may not list all kinds.
     let (leases, ready) = tokio::join!(tools.observe_leases(), tools.await_ready());
@@ -56,7 +59,7 @@ pub(super) async fn ask(
         Ok(leases) => leases,
         // Other requests would fail as well, after another timeout.
         Err(error) => {
-            answer(tools, Err(error), Ok(Cluster::default()), &mut problems)?;
+            answer(tools, distribution, Err(error), Ok(Cluster::default()), &mut problems)?;
             return Ok(Api { live: None, problems: problems.0, now: SystemTime::now() });
         }
     };
@@ -69,7 +72,7 @@ pub(super) async fn ask(
     );
     let now = SystemTime::now();
     let cluster = cluster.map(|cluster| Cluster { leases, ..cluster });
-    let Some((version, cluster)) = answer(tools, version, cluster, &mut problems)? else {
+    let Some((version, cluster)) = answer(tools, distribution, version, cluster, &mut problems)? else {
         return Ok(Api { live: None, problems: problems.0, now });
     };
     listener.cluster(&version, &cluster);
@@ -106,6 +109,7 @@ pub(super) fn is_asked(settings: &Settings, files: &Files) -> bool {
 /// The server's version and the state of the cluster; none, and a problem, when the cluster does not answer.
 pub(super) fn answer(
     tools: &Toolbox,
+    distribution: Distribution,
     version: Result<String, Error>,
     cluster: Result<Cluster, Error>,
     problems: &mut Findings,
@@ -122,7 +126,7 @@ pub(super) fn answer(
     problems.0.push(if answered && unanswered.kind == UnansweredKind::Other {
         Finding::error("api", "Cluster cannot be read").with("reason", unanswered.reason)
     } else {
-        no_answer(tools, &unanswered)
+        no_answer(tools, distribution, &unanswered)
     });
     Ok(None)
 }
@@ -354,34 +358,41 @@ fn parse_kubelet(node: &str, answer: &[u8]) -> Fact<Kubelet> {
     })
 }
 
-fn no_answer(tools: &Toolbox, unanswered: &Unanswered) -> Finding {
+fn no_answer(tools: &Toolbox, distribution: Distribution, unanswered: &Unanswered) -> Finding {
     let (message, fix) = match unanswered.kind {
         UnansweredKind::Unreachable => (
             "Cluster unreachable",
-            "check that the server is running, and that the kubeconfig names its address instead of 127.0.0.1",
+            "check that the server is running, and that the kubeconfig names its address instead of 127.0.0.1"
+                .to_owned(),
         ),
         UnansweredKind::Unauthorized => (
             "Cluster does not accept the credentials",
-            "copy the kubeconfig from the server again: this one may belong to an earlier installation",
+            "copy the kubeconfig from the server again: this one may belong to an earlier installation"
+                .to_owned(),
         ),
         UnansweredKind::Forbidden => (
             "Access to the cluster is forbidden",
-            "use the administrator's kubeconfig, /etc/rancher/k3s/k3s.yaml of a server node",
+            format!("use the administrator's kubeconfig: {}", distribution.kubeconfig()),
         ),
         UnansweredKind::Untrusted => (
             "Cluster's certificate is not trusted",
-            "copy the kubeconfig from the server again; if its address is missing in the certificate, add the address to `tls-san` in /etc/rancher/k3s/config.yaml and restart k3s",
+            format!(
+                "copy the kubeconfig from the server again; if its address is missing in the certificate, {}",
+                distribution.add_address()
+            ),
         ),
         UnansweredKind::Credentials => (
             "Credential plugin of the kubeconfig failed",
-            "check `users[].user.exec` in the kubeconfig, and run that command by hand",
+            "check `users[].user.exec` in the kubeconfig, and run that command by hand".to_owned(),
         ),
-        UnansweredKind::Other => ("Unexpected answer from the cluster", "check the k3s log on the server"),
+        UnansweredKind::Other => {
+            ("Unexpected answer from the cluster", format!("check {}", distribution.server_log()))
+        }
     };
     let fix = Some(&tools.target)
         .filter(|_| unanswered.kind == UnansweredKind::Unreachable)
         .and_then(loopback_fix)
-        .unwrap_or_else(|| fix.to_owned());
+        .unwrap_or(fix);
     Finding::error("api", message)
         .with("server", &tools.target.server)
         .with("context", &tools.target.context)
@@ -389,7 +400,7 @@ fn no_answer(tools: &Toolbox, unanswered: &Unanswered) -> Finding {
         .fix(fix)
 }
 
-/// The fix for a copied kubeconfig that still names 127.0.0.1, as k3s writes it.
+/// The fix for a copied kubeconfig that still names 127.0.0.1.
 fn loopback_fix(target: &Target) -> Option<String> {
     let (scheme, rest) = target.server.split_once("://")?;
     let authority = rest.split('/').next().unwrap_or(rest);
@@ -409,7 +420,7 @@ fn loopback_fix(target: &Target) -> Option<String> {
         _ => String::new(),
     };
     Some(format!(
-        "the kubeconfig written by k3s names {host}, which only works on the node itself; set the address of a server:\n\
+        "the kubeconfig names {host}, which only works on the node itself; set the address of a server:\n\
          kubectl config set-cluster {}{file} --server={scheme}://SERVER:{port}",
         target.cluster
     ))

@@ -5,10 +5,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::commands;
+use super::repository_files::{self, RepositoryFiles};
+use crate::base::distribution::Distribution;
 use crate::base::files;
 use crate::base::files::{Entry, LARGEST};
 use crate::base::finding::{Finding, Findings};
 use crate::base::redact::Redactor;
+use crate::desired::distribution::decide;
 use crate::desired::namespaces::{self, Declared};
 use crate::desired::objects::{self, sops_age};
 use crate::desired::state_file::{self, StateFile};
@@ -31,6 +34,7 @@ pub(crate) struct Files {
     pub(super) no_age_key: Option<Finding>,
     /// The namespaces that the repository declares.
     pub(super) declared: Declared,
+    pub(super) repository: RepositoryFiles,
     /// How many files have the name of the original `bootstrap-apps.sh`.
     pub(super) scripts: usize,
     /// The problems that were found.
@@ -42,7 +46,7 @@ pub(crate) fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Fil
     // An invalid configuration may select another cluster.
     let mut findings = Findings(settings.config_problems.clone());
     let programs = programs(settings, &["kubectl"], &mut findings);
-    let target = target(settings, &mut findings);
+    let target = target(settings, || repository_files::distribution(settings), &mut findings);
     // The key is not needed, but must be redacted if the cluster's answers contain it.
     if let Ok(text) = files::text(&settings.age_key, age::LARGEST) {
         redactor.add([text.as_str()]);
@@ -55,6 +59,7 @@ pub(crate) fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Fil
         age_key: None,
         no_age_key: None,
         declared: Declared::default(),
+        repository: RepositoryFiles::default(),
         scripts: 0,
         problems: findings.0,
     }
@@ -64,7 +69,8 @@ pub(crate) fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Fil
 pub(crate) fn files(settings: &Settings, redactor: &Redactor) -> Files {
     let mut findings = Findings(settings.config_problems.clone());
     let programs = programs(settings, &PROGRAMS, &mut findings);
-    let target = target(settings, &mut findings);
+    let repository = repository_files::read(settings);
+    let target = target(settings, || decide(&repository.signs), &mut findings);
     let namespace = target.clone().unwrap_or_default().namespace;
     let helmfiles = helmfiles(settings, &namespace, &mut findings);
     findings.0.extend(commands::problems(settings, helmfiles.iter().map(|state| state.path.as_path())));
@@ -100,6 +106,7 @@ pub(crate) fn files(settings: &Settings, redactor: &Redactor) -> Files {
         age_key,
         no_age_key,
         declared,
+        repository,
         scripts,
         problems: findings.0,
     }
@@ -124,7 +131,11 @@ fn old_scripts(settings: &Settings) -> (usize, Vec<Finding>) {
     (scripts.len(), scripts.iter().filter_map(old).collect())
 }
 
-fn target(settings: &Settings, findings: &mut Findings) -> Option<kubeconfig::Target> {
+fn target(
+    settings: &Settings,
+    distribution: impl FnOnce() -> Distribution,
+    findings: &mut Findings,
+) -> Option<kubeconfig::Target> {
     if settings.offline {
         return None;
     }
@@ -132,8 +143,13 @@ fn target(settings: &Settings, findings: &mut Findings) -> Option<kubeconfig::Ta
         findings.0.push(missing_env(&["KUBECONFIG"]));
         return None;
     }
-    let (target, missing) =
-        findings.keep(kubeconfig::load(&settings.kubeconfig, settings.context.as_deref()))?;
+    let loaded = kubeconfig::load(&settings.kubeconfig, settings.context.as_deref()).map_err(|finding| {
+        if settings.kubeconfig.iter().any(|file| file.exists()) {
+            return finding;
+        }
+        finding.fix(format!("{}, and set KUBECONFIG to its path", distribution().kubeconfig()))
+    });
+    let (target, missing) = findings.keep(loaded)?;
     findings.0.extend(missing.iter().map(|file| {
         Finding::warning("kubeconfig", "Kubeconfig file not found, skipping it")
             .with("file", file.display())

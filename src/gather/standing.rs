@@ -1,6 +1,7 @@
 //! Reads the state of the cluster alone, independent of the desired state: for `k3s-boot status` and `recover`.
 
 use super::cluster;
+use crate::base::distribution::Distribution;
 use crate::base::error::Error;
 use crate::base::fact::{Fact, known};
 use crate::base::finding::Findings;
@@ -102,7 +103,7 @@ async fn look(tools: &Toolbox, leases: Option<Result<Vec<Lease>, Error>>) -> Res
     let mut problems = Findings::default();
     // Before the API server is ready, it may not list all kinds.
     if let Err(error) = tools.await_ready().await {
-        cluster::answer(tools, Err(error), Ok(Cluster::default()), &mut problems)?;
+        cluster::answer(tools, Distribution::default(), Err(error), Ok(Cluster::default()), &mut problems)?;
         return Err(Error::Preflight(problems.0));
     }
     let (version, answer, kinds, releases) = tokio::join!(
@@ -115,7 +116,9 @@ async fn look(tools: &Toolbox, leases: Option<Result<Vec<Lease>, Error>>) -> Res
         (Ok(leases), Ok(cluster)) => Ok(Cluster { leases: leases.unwrap_or_default(), ..cluster }),
         (Err(error), _) | (_, Err(error)) => Err(error),
     };
-    let Some((version, cluster)) = cluster::answer(tools, version, answer, &mut problems)? else {
+    let Some((version, cluster)) =
+        cluster::answer(tools, Distribution::default(), version, answer, &mut problems)?
+    else {
         return Err(Error::Preflight(problems.0));
     };
     Ok(ClusterState { version, cluster, kinds: known(kinds)?, releases: known(releases)? })

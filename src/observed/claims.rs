@@ -2,14 +2,13 @@
 
 use futures_util::future::join_all;
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 use super::cluster::Cluster;
 use super::flux::{self, Resource, Spec, Status};
 use super::inventory::{Inventory, Meta};
 use super::kinds::Kinds;
 use crate::base::error::Error;
-use crate::base::release_id::ReleaseId;
+use crate::base::release_id::{HelmReleaseNames, ReleaseId};
 use crate::observed::manager::Manager;
 use crate::tools::Toolbox;
 
@@ -116,35 +115,21 @@ impl FromIterator<Item> for Claims {
     }
 }
 
-/// Names the release as helm-controller does: `[TARGET-]NAME` in the storage namespace.
 fn helm_release(metadata: &Meta, spec: ItemSpec) -> (Claim, Spec) {
-    let name = spec.release_name.unwrap_or_else(|| match &spec.target_namespace {
-        Some(target) => format!("{target}-{}", metadata.name),
-        None => metadata.name.clone(),
-    });
-    let name = shortened(&name);
-    let namespace = spec.storage_namespace.unwrap_or_else(|| metadata.namespace.clone());
+    let named = HelmReleaseNames {
+        name: &metadata.name,
+        namespace: &metadata.namespace,
+        release_name: spec.release_name.as_deref(),
+        target_namespace: spec.target_namespace.as_deref(),
+        storage_namespace: spec.storage_namespace.as_deref(),
+    };
     let claim = Claim {
         manager: Manager::HelmRelease { namespace: metadata.namespace.clone(), name: metadata.name.clone() },
-        release: ReleaseId::new(namespace, name),
+        release: named.release(),
         suspended: spec.rest.suspend,
     };
     (claim, spec.rest)
 }
-
-/// Shortens a release name that is too long, as helm-controller does (`internal/release/name.go`): a hash of the whole name
-/// replaces the end.
-fn shortened(name: &str) -> String {
-    if name.len() <= MAX_NAME_LENGTH {
-        return name.to_owned();
-    }
-    let hash = format!("{:x}", Sha256::digest(name));
-    let kept = name.floor_char_boundary(MAX_NAME_LENGTH - HASH_LENGTH - 1);
-    format!("{}-{}", &name[..kept], &hash[..HASH_LENGTH])
-}
-
-const MAX_NAME_LENGTH: usize = 53;
-const HASH_LENGTH: usize = 12;
 
 fn helm_chart(metadata: &Meta, spec: ItemSpec) -> Claim {
     let namespace = spec.target_namespace.filter(|name| !name.is_empty());

@@ -121,4 +121,6 @@ pub(crate) struct Address {
 pub(crate) struct Info {
     /// The version of the kubelet, such as `v1.36.3+k3s1`.
     pub kubelet_version: String,
+    /// The name of its operating system, such as `Talos (v1.11.2)`.
+    pub os_image: String,
 }

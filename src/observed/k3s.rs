@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Live;
 use super::node::Node;
+use crate::base::distribution::Distribution;
 
 /// The annotation with the command line of k3s, as JSON.
 pub(crate) const NODE_ARGS: &str = "k3s.io/node-args";
@@ -82,6 +84,29 @@ impl Node {
     }
 }
 
+/// The annotation of kubeadm on its nodes.
+const KUBEADM: &str = "kubeadm.alpha.kubernetes.io/cri-socket";
+
+impl Live {
+    /// The distribution of the cluster; unknown if the server does not report its version.
+    pub(crate) fn distribution(&self) -> Distribution {
+        let any = |is_met: fn(&Node) -> bool| self.cluster.nodes.iter().any(is_met);
+        if self.version.contains("+k3s") {
+            if any(|node| node.name.starts_with("k3d-")) { Distribution::K3d } else { Distribution::K3s }
+        } else if self.version.contains("+rke2") {
+            Distribution::Rke2
+        } else if any(|node| node.info.os_image.starts_with("Talos")) {
+            Distribution::Talos
+        } else if any(|node| node.annotations.contains_key(KUBEADM)) {
+            Distribution::Kubeadm
+        } else if self.version.is_empty() {
+            Distribution::Unknown
+        } else {
+            Distribution::Other
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +117,28 @@ mod tests {
 
     fn set(words: &[&str]) -> BTreeSet<String> {
         words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn version_and_nodes_show_the_distribution() {
+        let of = |version: &str, change: &dyn Fn(&mut Node)| {
+            let mut live = Live { version: version.to_owned(), ..Live::default() };
+            let mut node = Node { name: "a".to_owned(), ..Node::default() };
+            change(&mut node);
+            live.cluster.nodes.push(node);
+            live.distribution()
+        };
+        let none = |_: &mut Node| {};
+        assert_eq!(of("v1.33.6+k3s1", &none), Distribution::K3s);
+        assert_eq!(of("v1.33.6+k3s1", &|node| node.name = "k3d-home-server-0".to_owned()), Distribution::K3d);
+        assert_eq!(of("v1.33.6+rke2r1", &none), Distribution::Rke2);
+        let talos = |node: &mut Node| node.info.os_image = "Talos (v1.11.2)".to_owned();
+        assert_eq!(of("v1.34.1", &talos), Distribution::Talos);
+        let kubeadm = |node: &mut Node| {
+            node.annotations.insert(KUBEADM.to_owned(), "unix:///run/containerd/containerd.sock".to_owned());
+        };
+        assert_eq!(of("v1.34.1", &kubeadm), Distribution::Kubeadm);
+        assert_eq!((of("v1.34.1", &none), of("", &none)), (Distribution::Other, Distribution::Unknown));
     }
 
     #[test]

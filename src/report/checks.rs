@@ -80,7 +80,7 @@ impl CheckCounts {
         for outcome in outcomes {
             match &outcome.answer {
                 None => counts.skipped += 1,
-                Some(Answer::Ok) => counts.ok += 1,
+                Some(Answer::Ok | Answer::Counted(_)) => counts.ok += 1,
                 Some(Answer::NotApplicable(_)) => counts.not_applicable += 1,
                 Some(Answer::Unknown(_)) => counts.unknown += 1,
                 Some(Answer::Found(findings)) => {
@@ -112,6 +112,9 @@ pub(crate) struct CheckReport {
     /// Why the status is `unknown` or `not_applicable`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What was checked, such as `3 releases`, if the status is `ok` and the check counts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked: Option<String>,
     /// The findings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<ProblemReport>,
@@ -155,12 +158,17 @@ impl CheckReport {
             }
             _ => None,
         };
+        let checked = match &outcome.answer {
+            Some(Answer::Counted(checked)) => Some(checked.clone()),
+            _ => None,
+        };
         Self {
             id: outcome.rule.id,
             group: outcome.rule.group.title(),
             title: outcome.rule.title,
             status,
             reason,
+            checked,
             problems: outcome
                 .findings()
                 .iter()
@@ -181,6 +189,10 @@ pub(crate) fn text(outcomes: &[Outcome], redactor: &Redactor, took: Duration, co
     let groups = outcomes.chunk_by(|one, other| one.rule.group == other.rule.group);
     let groups = groups.filter_map(|outcomes| {
         let title = outcomes.first()?.rule.group.title();
+        // Their names would only confuse users of another distribution.
+        if outcomes.iter().all(Outcome::is_for_another_distribution) {
+            return None;
+        }
         Some((title, group(outcomes, redactor, colour)))
     });
     let sections = groups.chain([("Not checked", unknown(outcomes, redactor, colour))]);
@@ -199,6 +211,9 @@ fn group(outcomes: &[Outcome], redactor: &Redactor, colour: bool) -> String {
         match &outcome.answer {
             None | Some(Answer::Unknown(_)) => {}
             Some(Answer::Ok) => _ = writeln!(text, "  {} {}", mark(None, colour), outcome.rule.title),
+            Some(Answer::Counted(checked)) => {
+                _ = writeln!(text, "  {} {} ({checked})", mark(None, colour), outcome.rule.title);
+            }
             Some(Answer::NotApplicable(_)) => idle.push(outcome.rule.id),
             Some(Answer::Found(findings)) => {
                 for finding in findings {

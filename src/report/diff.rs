@@ -17,12 +17,11 @@ use super::failure::FailureReport;
 use super::{ClusterReport, ProblemReport, SchemaVersion};
 use crate::base::error::Error;
 use crate::base::escape::escaped;
-use crate::base::redact::{REDACTED, Redactor};
+use crate::base::redact::Redactor;
 use crate::base::release_id::ReleaseId;
 use crate::base::stages::Stage;
-use crate::base::url::Url;
 use crate::desired::manifests::diff::{ObjectChange, ObjectDiff};
-use crate::desired::values::ValueChange;
+use crate::desired::values::{ValueChange, cut, shown};
 use crate::plan::Plan;
 use crate::plan::releases::{ReleaseAction, ReleasePlan};
 
@@ -143,57 +142,6 @@ pub(crate) struct ManifestDiff {
     /// Why it could not be compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-}
-
-/// Whether the value at this path may be secret, judging by the path.
-fn may_be_secret(path: &str) -> bool {
-    let path = path.to_lowercase();
-    let words = [
-        "password",
-        "passwd",
-        "passphrase",
-        "secret",
-        "token",
-        "apikey",
-        "api_key",
-        "privatekey",
-        "private_key",
-        "credential",
-        "agekey",
-    ];
-    words.iter().any(|word| path.contains(word))
-}
-
-/// A value without secrets; maps are redacted key by key.
-fn shown(path: &str, value: &Value, redactor: &Redactor) -> Value {
-    // The name of a Secret is not secret.
-    let names_one = ["secretname", "pullsecret", "existingsecret", "secretref", "secretsname"];
-    let key = path.rsplit('.').next().unwrap_or(path).to_lowercase();
-    if may_be_secret(path) && !names_one.iter().any(|name| key.ends_with(name)) && !value.is_boolean() {
-        return REDACTED.into();
-    }
-    match value {
-        Value::Object(map) => {
-            let below = |(key, value): (&String, &Value)| {
-                (key.clone(), shown(&format!("{path}.{key}"), value, redactor))
-            };
-            Value::Object(map.iter().map(below).collect())
-        }
-        Value::Array(items) => Value::Array(items.iter().map(|item| shown(path, item, redactor)).collect()),
-        Value::String(text) => {
-            let clean = redactor.apply(text);
-            if clean.contains(REDACTED) { REDACTED.into() } else { Value::String(without_credentials(text)) }
-        }
-        other => other.clone(),
-    }
-}
-
-/// Replaces the credentials in a URL, so that it remains visible that there are some.
-fn without_credentials(text: &str) -> String {
-    match Url::parse(text) {
-        Some(url) if url.secret().is_some() => format!("{}://{REDACTED}@{}", url.scheme, url.rest),
-        _ => text.to_owned(),
-    }
 }
 
 impl ValueDiff {
@@ -372,15 +320,6 @@ fn after_colon(reason: Option<&str>) -> String {
     reason.map_or_else(String::new, |reason| format!(": {reason}"))
 }
 
-/// Shortens a long value.
-fn cut(text: &str) -> String {
-    const MAX_LENGTH: usize = 80;
-    if text.chars().count() <= MAX_LENGTH {
-        return text.to_owned();
-    }
-    text.chars().take(MAX_LENGTH - 1).chain(['…']).collect()
-}
-
 /// A section with a line for each change; unchanged items are counted.
 fn section(text: &mut String, title: &str, lines: &[(String, &str, Vec<String>)]) {
     let unchanged = lines.iter().filter(|(_, action, _)| *action == "unchanged").count();
@@ -403,36 +342,4 @@ fn section(text: &mut String, title: &str, lines: &[(String, &str, Vec<String>)]
         _ = writeln!(text, "  = {unchanged} unchanged");
     }
     text.push('\n');
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn values_that_may_be_secret_are_redacted() {
-        let redactor = Redactor::default();
-        redactor.add(["CANARY-known"]);
-        let cases = [
-            ("db.password", json!("CANARY"), json!(REDACTED)),
-            ("a", json!({"apiToken": "CANARY", "b": 1}), json!({"apiToken": REDACTED, "b": 1})),
-            ("env", json!(["x=CANARY-known"]), json!([REDACTED])),
-            ("instance.sync.pullSecret", json!("github"), json!("github")),
-            ("secret.create", json!(true), json!(true)),
-            ("url", json!("https://me:CANARY@host/x"), json!("https://[redacted]@host/x")),
-            ("url", json!("ssh://git@host/x"), json!("ssh://git@host/x")),
-            ("replicas", json!(2), json!(2)),
-        ];
-        for (path, value, expected) in cases {
-            assert_eq!(shown(path, &value, &redactor), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn long_values_are_shortened() {
-        assert_eq!(cut("short"), "short");
-        assert_eq!(cut(&"x".repeat(200)).chars().count(), 80);
-    }
 }

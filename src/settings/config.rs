@@ -19,6 +19,7 @@ pub(crate) use self::manifest::Manifest;
 pub(crate) use self::pin::{Pinned, pin};
 use self::words::invalid;
 pub(crate) use self::words::{Count, File, Namespace, ReleaseName, SkippedCheck, Text, Timeout, Uid, Word};
+use crate::base::distribution::Distribution;
 use crate::base::finding::Finding;
 use crate::base::yaml;
 
@@ -78,6 +79,9 @@ pub(crate) struct Cluster {
     /// UID of the namespace kube-system in the only cluster that may be bootstrapped from this repository. Set by
     /// `k3s-boot check --pin`.
     pub uid: Option<Text<Uid>>,
+    /// The Kubernetes distribution of the cluster. Default: found in the files of the repository; a cluster that answers shows
+    /// it itself.
+    pub distribution: Option<Distribution>,
 }
 
 /// The age key and the encrypted files.

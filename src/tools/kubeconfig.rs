@@ -148,9 +148,7 @@ pub(crate) fn load(files: &[PathBuf], context: Option<&str>) -> Result<(Target, 
     let (present, missing): (Vec<_>, Vec<_>) = files.iter().cloned().partition(|file| file.exists());
     if present.is_empty() {
         let names: Vec<_> = missing.iter().map(|file| file.display().to_string()).collect();
-        return Err(Finding::error("kubeconfig", "Kubeconfig file not found")
-            .with("file", names.join(":"))
-            .fix("copy /etc/rancher/k3s/k3s.yaml from a server node, set that node's address in the copy, and set KUBECONFIG to its path"));
+        return Err(Finding::error("kubeconfig", "Kubeconfig file not found").with("file", names.join(":")));
     }
     let parsed = present.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
     let Choice { context, cluster, server, is_verified, user, namespace } = choose(&parsed, context)

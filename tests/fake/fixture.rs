@@ -132,7 +132,7 @@ impl Fixture {
             .file("../kubeconfig", &kubeconfig)
             .file("bootstrap/helmfile.d/00-crds.yaml", CRDS)
             .file("bootstrap/helmfile.d/01-apps.yaml", APPS)
-            .file("bootstrap/templates/values.yaml.gotmpl", "k: 1\n")
+            .file("bootstrap/templates/values.yaml.gotmpl", "# for k3s\nk: 1\n")
             .file("bootstrap/github.sops.yaml", encrypted)
             .file("age.key", &age_key)
             .mode("age.key", 0o600)

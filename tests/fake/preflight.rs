@@ -228,7 +228,7 @@ fn cluster_rejects_the_credentials() {
 fn cluster_certificate_is_not_trusted() {
     let fixture =
         kubectl_that_says("tls: failed to verify certificate: x509: certificate signed by unknown authority");
-    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Cluster's certificate is not trusted server="https://10.0.0.10:6443" context="default" reason="tls: failed to verify certificate: x509: certificate signed by unknown authority" fix="copy the kubeconfig from the server again; if its address is missing in the certificate, add the address to `tls-san` in /etc/rancher/k3s/config.yaml and restart k3s""#);
+    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Cluster's certificate is not trusted server="https://10.0.0.10:6443" context="default" reason="tls: failed to verify certificate: x509: certificate signed by unknown authority" fix="copy the kubeconfig from the server again; if its address is missing in the certificate, add it to `tls-san` in /etc/rancher/k3s/config.yaml on all servers and restart k3s""#);
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn cluster_denies_the_request() {
         403,
         "nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope",
     );
-    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Access to the cluster is forbidden server="https://10.0.0.10:6443" context="default" reason="nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope" fix="use the administrator's kubeconfig, /etc/rancher/k3s/k3s.yaml of a server node""#);
+    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Access to the cluster is forbidden server="https://10.0.0.10:6443" context="default" reason="nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope" fix="use the administrator's kubeconfig: copy /etc/rancher/k3s/k3s.yaml from a server node, set that node's address in the copy""#);
 }
 
 #[test]
@@ -457,7 +457,7 @@ fn final_errors_stop_the_preflight_early() {
     assert_snapshot!(ran.stderr, @r#"
     [TS] INFO Target cluster context="default" server="https://10.0.0.10:6443" version="v1.36.3+k3s1" nodes="1" uid="uid-of-kube-system" 
     [TS] ERROR Release is stuck in `pending-install`; its owner is unknown release="kube-system/cilium" status="pending-install" fix="k3s-boot recover  # if no other operation is running" 
-    [TS] ERROR Kubeconfig user is not a cluster administrator command="kubectl auth can-i '*' '*' --all-namespaces" fix="use the kubeconfig of /etc/rancher/k3s/k3s.yaml, whose user is a cluster administrator"
+    [TS] ERROR Kubeconfig user is not a cluster administrator command="kubectl auth can-i '*' '*' --all-namespaces" fix="use the administrator's kubeconfig: copy /etc/rancher/k3s/k3s.yaml from a server node, set that node's address in the copy"
     "#);
     let report = ran.report();
     assert_eq!(report["failure"]["culprit"], "pending, rights");

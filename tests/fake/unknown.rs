@@ -120,7 +120,7 @@ fn k3s_checks_do_not_apply_to_other_distributions() {
     for rule in
         ["k3s-flannel", "k3s-servers", "coredns-bundled", "bundled-adopted", "api-port", "api-host-roles"]
     {
-        assert_eq!(reason(&report, rule), "the cluster is not k3s", "{rule}");
+        assert_eq!(reason(&report, rule), "the cluster does not run k3s", "{rule}");
         assert_eq!(status_of(&report, rule), "not_applicable");
     }
 }

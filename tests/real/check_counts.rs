@@ -8,11 +8,12 @@ use super::fixture::{Fixture, Invocation, RunResult};
 const DEMANDED: [&str; 2] = ["FLUX_GIT_URL", "K3S_API_HOST"];
 
 /// The checks with nothing to look at on a fresh cluster.
-const NOT_APPLICABLE: [&str; 15] = [
+const NOT_APPLICABLE: [&str; 16] = [
     "config",
     "environment",
     "helm-features",
     "manifests",
+    "parity",
     "namespaces",
     "old-script",
     "sops",
@@ -27,7 +28,7 @@ const NOT_APPLICABLE: [&str; 15] = [
 ];
 
 /// Those of them that do not need the cluster come first.
-const NOT_APPLICABLE_OFFLINE: &[&str] = NOT_APPLICABLE.split_at(11).0;
+const NOT_APPLICABLE_OFFLINE: &[&str] = NOT_APPLICABLE.split_at(12).0;
 
 const OFFLINE: &str = "it needs the cluster or a registry, and --offline contacts neither";
 

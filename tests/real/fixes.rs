@@ -127,27 +127,28 @@ const FAILURES: &[(&str, Case)] = &[
 /// Files with commands in fixes, besides those of rules and of known failures, with their rules. The fix of an unknown
 /// failure is `k3s-boot status` or `check`, which only show something.
 const SOURCES: &[&str] = &[
-    "check/adopted.rs",          // bundled-adopted, k3s-coredns
-    "check/k3s.rs",              // k3s-*, coredns-bundled
+    "base/distribution.rs", // api, api-ready, nodes, nodes-ready: logs of a distribution, which show
+    "check/adopted.rs",     // bundled-adopted, k3s-coredns
+    "check/k3s.rs",         // k3s-*, coredns-bundled
     "commands/apps/takeover.rs", // the last words of a run that was stopped after a stage
-    "commands/recover.rs",       // what to run next
-    "settings/config.rs",        // config
-    "settings/config/words.rs",  // config
-    "desired/sops_config.rs",    // sops, sops-plain
-    "base/error.rs",             // k3s-boot status, which shows
-    "gather/builds.rs",          // charts, chart-login
-    "gather/crds.rs",            // the name of a command of helm, in a reason
-    "gather/files.rs",           // age-key, old-script
-    "gather/secrets.rs",         // sops: `kubectl api-resources`, which shows
+    "commands/recover.rs",  // what to run next
+    "settings/config.rs",   // config
+    "settings/config/words.rs", // config
+    "desired/sops_config.rs", // sops, sops-plain
+    "base/error.rs",        // k3s-boot status, which shows
+    "gather/builds.rs",     // charts, chart-login
+    "gather/crds.rs",       // the name of a command of helm, in a reason
+    "gather/files.rs",      // age-key, old-script
+    "gather/secrets.rs",    // sops: `kubectl api-resources`, which shows
     "check/cluster_identity.rs", // cluster-identity
-    "tools/kubeconfig.rs",       // kubeconfig
-    "plan.rs",                   // plan
-    "plan/recovery.rs",          // pending; `flux` is no program of the sandbox
-    "report/diff.rs",            // the heading of a diff
-    "report/failure.rs",         // k3s-boot check and status, which show
-    "settings.rs",               // env
-    "tools/sops.rs",             // sops
-    "run/verify/warnings.rs",    // k3s-boot status and kubectl describe, which show
+    "tools/kubeconfig.rs",  // kubeconfig
+    "plan.rs",              // plan
+    "plan/recovery.rs",     // pending; `flux` is no program of the sandbox
+    "report/diff.rs",       // the heading of a diff
+    "report/failure.rs",    // k3s-boot check and status, which show
+    "settings.rs",          // env
+    "tools/sops.rs",        // sops
+    "run/verify/warnings.rs", // k3s-boot status and kubectl describe, which show
 ];
 
 /// The programs in fixes.

@@ -12,7 +12,7 @@ pub(super) const STARTING: &[KnownFailure] = &[
             "FailedCreate: Error creating: pods \"cilium-x\" is forbidden: error looking up service account kube-system/default: serviceaccount \"default\" not found",
         ],
         cause: "the ServiceAccount `default` does not exist yet: the controller manager creates it shortly after the namespace",
-        fix: "kubectl -n {namespace} get serviceaccount default  # when it exists, retry; if it does not appear, check the logs of k3s",
+        fix: "kubectl -n {namespace} get serviceaccount default  # when it exists, retry; if it does not appear, check the logs of the control plane",
     },
     KnownFailure {
         id: "api-starting",

@@ -11,8 +11,8 @@ pub(super) const TABLE: &[KnownFailure] = &[
         messages: &[
             "UPGRADE FAILED: Unable to continue with install: Deployment \"coredns\" in namespace \"kube-system\" exists and cannot be imported into the current release: invalid ownership metadata; label validation error: key \"app.kubernetes.io/managed-by\" must equal \"Helm\"",
         ],
-        cause: "the CoreDNS bundled with k3s already uses this name",
-        fix: "add `coredns` to `disable` in /etc/rancher/k3s/config.yaml on all servers and restart k3s; or keep the bundled one: k3s-boot apps --skip-release {release}",
+        cause: "a CoreDNS that the distribution bundles already uses this name",
+        fix: "disable it where the distribution is configured (k3s: `disable: [coredns]`, Talos: `cluster.coreDNS.disabled`), or keep it: k3s-boot apps --skip-release {release}",
     },
     KnownFailure {
         id: "ownership",
@@ -264,7 +264,7 @@ pub(super) const TABLE: &[KnownFailure] = &[
         words: &[&["asked for the client to provide credentials"], &["you must be logged in to the server"]],
         messages: &["the server has asked for the client to provide credentials"],
         cause: "the kubeconfig belongs to another cluster, or the cluster was reinstalled",
-        fix: "copy /etc/rancher/k3s/k3s.yaml from a server again",
+        fix: "copy the administrator's kubeconfig from the cluster again",
     },
     KnownFailure {
         id: "api-certificate",
@@ -279,7 +279,7 @@ pub(super) const TABLE: &[KnownFailure] = &[
             "Kubernetes cluster unreachable: Get \"https://k3s.example.org:6443/version\": tls: failed to verify certificate: x509: certificate is valid for kubernetes, kubernetes.default, not k3s.example.org",
         ],
         cause: "the kubeconfig belongs to another cluster, or the API server's certificate does not cover its address",
-        fix: "copy /etc/rancher/k3s/k3s.yaml from a server again; to use another address, add it to `tls-san` in /etc/rancher/k3s/config.yaml on all servers",
+        fix: "copy the administrator's kubeconfig from the cluster again; to use another address, add it to the API server's certificate (`tls-san` or `certSANs`)",
     },
     KnownFailure {
         id: "api-busy",

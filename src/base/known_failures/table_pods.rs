@@ -41,7 +41,7 @@ pub(super) const PODS: &[KnownFailure] = &[
             "0/1 nodes are available: 1 node(s) had untolerated taint {node.cloudprovider.kubernetes.io/uninitialized: true}.",
         ],
         cause: "a node waits for a cloud controller to initialize it",
-        fix: "do not disable the one of k3s (`disable-cloud-controller`), or install the one that the kubelet is configured for",
+        fix: "install the cloud controller that the kubelet is configured for; if the distribution includes one, do not disable it",
     },
     KnownFailure {
         id: "node-cordoned",
@@ -91,7 +91,7 @@ pub(super) const PODS: &[KnownFailure] = &[
             "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims; there is no StorageClass",
         ],
         cause: "the volume cannot be provisioned: there is no such StorageClass",
-        fix: "kubectl -n {namespace} get pvc; kubectl get storageclass  # k3s includes `local-path` unless it is disabled",
+        fix: "kubectl -n {namespace} get pvc; kubectl get storageclass  # install a provisioner, or enable the one of the distribution",
     },
     KnownFailure {
         id: "volume",
@@ -200,8 +200,8 @@ pub(super) const PODS: &[KnownFailure] = &[
         outlook: Outlook::Unknown,
         words: &[&["nodenotready"]],
         messages: &["NodeNotReady: Kubelet stopped posting node status."],
-        cause: "the node does not respond: it is off, or k3s does not run on it",
-        fix: "kubectl describe nodes  # and `journalctl -u k3s -u k3s-agent` on that node",
+        cause: "the node does not respond: it is off, or its kubelet does not run",
+        fix: "kubectl describe nodes  # and the log of the kubelet on that node",
     },
     KnownFailure {
         id: "sandbox",
@@ -211,7 +211,7 @@ pub(super) const PODS: &[KnownFailure] = &[
             "FailedCreatePodSandBox: Failed to create pod sandbox: rpc error: code = Unknown desc = failed to get sandbox image \"rancher/mirrored-pause:3.6\"",
         ],
         cause: "the node cannot create the pod",
-        fix: "kubectl -n {namespace} describe pod {pod}  # and `journalctl -u k3s -u k3s-agent` on that node",
+        fix: "kubectl -n {namespace} describe pod {pod}  # and the log of the kubelet on that node",
     },
     // Both images and charts come from registries.
     KnownFailure {

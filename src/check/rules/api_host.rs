@@ -2,8 +2,9 @@
 
 use crate::base::finding::Finding;
 use crate::check::address::{API_HOST, NO_HOST, is_bare_host};
-use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule, k3s};
+use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule};
 use crate::desired::releases::Release;
+use crate::observed::workloads::Workload;
 
 pub(super) const RULE: Rule = Rule {
     id: "api-host",
@@ -31,14 +32,14 @@ fn check(facts: &Facts<'_>) -> Answer {
             return Answer::not_applicable(NO_HOST);
         }
         Some(missing(facts, cilium))
-    } else if host == "auto" && facts.observed.live.as_ref().is_some_and(k3s::is_other) {
+    } else if host == "auto" && facts.k3s().is_err_and(|answer| matches!(answer, Answer::NotApplicable(_))) {
         return Answer::not_applicable(NO_HOST);
     } else if host == "auto" {
         Some(
             Finding::error(RULE.id, "k3s does not support `k8sServiceHost: auto`")
                 .with("release", cilium.id())
                 .with("k8s_service_host", host)
-                .fix(fix("127.0.0.1", "6444")),
+                .fix(local_fix(facts)),
         )
     } else if is_bare_host(&host) {
         None
@@ -48,7 +49,7 @@ fn check(facts: &Facts<'_>) -> Answer {
             Finding::error(RULE.id, "API server address in the values of cilium is not a bare host")
                 .with("release", cilium.id())
                 .with("k8s_service_host", &host)
-                .fix(fix(host_only, port)),
+                .fix(fix(facts, host_only, port)),
         )
     };
     Answer::judged(finding)
@@ -63,14 +64,14 @@ fn has_other_address(cilium: &Release) -> bool {
 fn missing(facts: &Facts<'_>, cilium: &Release) -> Finding {
     let message = "Cilium replaces kube-proxy, but has no API server address";
     // A kube-proxy that runs all the same leads to the API server.
-    let proxied = facts
-        .observed
-        .live
-        .iter()
-        .flat_map(|live| live.cluster.servers())
-        .any(|node| node.k3s().is_some_and(|args| !args.is_on("disable-kube-proxy")));
+    let cluster = facts.observed.live.as_ref().map(|live| &live.cluster);
+    let proxied = cluster.is_some_and(|cluster| {
+        let is_proxy = |one: &Workload| one.kind == "DaemonSet" && one.name == "kube-proxy";
+        cluster.workloads.iter().any(is_proxy)
+            || cluster.servers().any(|node| node.k3s().is_some_and(|args| !args.is_on("disable-kube-proxy")))
+    });
     let finding = if proxied { Finding::warning(RULE.id, message) } else { Finding::error(RULE.id, message) };
-    finding.with("release", cilium.id()).fix(fix("127.0.0.1", "6444"))
+    finding.with("release", cilium.id()).fix(local_fix(facts))
 }
 
 /// The host and the port of an address with scheme, port or path.
@@ -88,10 +89,15 @@ fn host_and_port(address: &str) -> Option<(&str, &str)> {
     is_bare_host(host).then_some((host, port))
 }
 
-fn fix(host: &str, port: &str) -> String {
-    format!(
-        "# in the values of cilium; in the shipped values, set K3S_API_HOST\nk8sServiceHost: {host}\nk8sServicePort: {port}"
-    )
+/// The address at which every node reaches the API server.
+fn local_fix(facts: &Facts<'_>) -> String {
+    let (host, port) = facts.distribution().local_api();
+    fix(facts, host, port)
+}
+
+fn fix(facts: &Facts<'_>, host: &str, port: &str) -> String {
+    let shipped = if facts.k3s().is_ok() { "; in the shipped values, set K3S_API_HOST" } else { "" };
+    format!("# in the values of cilium{shipped}\nk8sServiceHost: {host}\nk8sServicePort: {port}")
 }
 
 #[cfg(test)]
@@ -145,6 +151,20 @@ mod tests {
         let mut other = with("k8sServiceHost: auto");
         other.live_mut().version = "v1.33.6".to_owned();
         assert!(other.is_not_applicable(&RULE), "other distributions support `auto`");
+        let mut talos = with("k8sServiceHost: ''");
+        talos.talos();
+        assert_eq!(
+            talos.fix(&RULE),
+            "# in the values of cilium\nk8sServiceHost: localhost\nk8sServicePort: 7445"
+        );
+        talos.user("kube-system", "kube-proxy");
+        talos.live_mut().cluster.workloads[0].kind = "DaemonSet".to_owned();
+        assert_eq!(talos.found(&RULE), [(Warning, message.to_owned())]);
+        talos.values("cilium", "k8sServiceHost: https://api.lan");
+        assert_eq!(
+            talos.fix(&RULE),
+            "# in the values of cilium\nk8sServiceHost: api.lan\nk8sServicePort: 6443"
+        );
         let urls = "{k8sServiceHost: '', k8s: {apiServerURLs: 'https://10.0.0.10:6443'}}";
         assert!(with(urls).is_not_applicable(&RULE));
         let mut world = World::healthy();

@@ -33,14 +33,18 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
             )
             .with("k8s_service_host", &host)
             .with("reason", words)
-            .fix(fix(live, &host)),
+            .fix(fix(facts, live, &host)),
         )),
         Err(reason) => Answer::Unknown(reason.clone()),
     }
 }
 
-/// Adds the host to the `tls-san` of each server.
-fn fix(live: &Live, host: &str) -> String {
+/// Adds the host to the certificate: on k3s, to the `tls-san` of each server.
+fn fix(facts: &Facts<'_>, live: &Live, host: &str) -> String {
+    let distribution = facts.distribution();
+    if !distribution.is_k3s() {
+        return format!("{host} is missing in the certificate: {}", distribution.add_address());
+    }
     let lines = |names: &mut dyn Iterator<Item = String>| {
         let items: Vec<_> = names.map(|name| format!("\n  - {name:?}")).collect();
         format!("tls-san:{}", items.concat())
@@ -50,6 +54,9 @@ fn fix(live: &Live, host: &str) -> String {
         let mut names = args.list("tls-san");
         names.insert(host.to_owned()).then(|| lines(&mut names.into_iter()))
     });
+    if missing.is_empty() && servers.are_containers {
+        return distribution.add_address().replace("ADDRESS", host);
+    }
     if missing.is_empty() {
         let block = lines(&mut std::iter::once(host.to_owned()));
         return format!(
@@ -85,6 +92,23 @@ mod tests {
         assert!(world.fix(&RULE).contains("tls-san:\n  - \"10.0.0.10\"\n  - \"api.lan\"\n"));
         world.server("a", &[]).annotations.clear();
         assert!(world.fix(&RULE).starts_with("# /etc/rancher/k3s/config.yaml on all servers\ntls-san:\n"));
+    }
+
+    #[test]
+    fn each_distribution_has_its_own_fix() {
+        let mut world = refused();
+        let node = &mut world.live_mut().cluster.nodes[0];
+        node.name = "k3d-home-server-0".to_owned();
+        let fix = "# create the cluster again with `k3d cluster create --k3s-arg`, with these settings of the servers\n\
+                   tls-san:\n  - \"10.0.0.10\"";
+        assert_eq!(world.fix(&RULE), fix);
+        world.live_mut().cluster.nodes[0].annotations.clear();
+        let fix = "recreate the cluster with `k3d cluster create --k3s-arg '--tls-san=10.0.0.10@server:*'`";
+        assert_eq!(world.fix(&RULE), fix);
+        world.talos();
+        let fix = "10.0.0.10 is missing in the certificate: add it to `cluster.apiServer.certSANs` in the machine \
+                   configuration of the control plane nodes";
+        assert_eq!(world.fix(&RULE), fix);
     }
 
     #[test]

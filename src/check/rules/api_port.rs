@@ -2,7 +2,7 @@
 
 use crate::base::finding::{Finding, Severity};
 use crate::check::address::{API_HOST, API_PORT, NO_HOST};
-use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule, k3s};
+use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "api-port",
@@ -16,7 +16,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Answer {
-    if let Some(Err(answer)) = facts.observed.live.as_ref().map(k3s::is_k3s) {
+    if let Err(answer) = facts.k3s() {
         return answer;
     }
     let release = match facts.release_of_chart("cilium") {
@@ -52,7 +52,24 @@ fn check(facts: &Facts<'_>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::fixture::World;
+    use crate::base::distribution::Distribution;
+    use crate::check::fixture::{World, signs};
+    use crate::observed::Live;
+
+    #[test]
+    fn only_k3s_has_these_ports() {
+        let mut world =
+            World::with_values("cilium", "1.18.6", "{k8sServiceHost: localhost, k8sServicePort: 7445}");
+        world.assert_found(&RULE, &["warning API server does not listen on this port"]);
+        world.desired.signs = signs(Distribution::Talos);
+        world.assert_found(&RULE, &["- the repository does not say that the cluster runs k3s"]);
+        world.desired.signs.clear();
+        world.assert_found(&RULE, &["- the repository does not say that the cluster runs k3s"]);
+        world.observed.live = Some(Live { version: "v1.33.6+rke2r1".to_owned(), ..Live::default() });
+        world.assert_found(&RULE, &["- the cluster does not run k3s"]);
+        world.observed.live = Some(Live { version: "v1.33.6+k3s1".to_owned(), ..Live::default() });
+        world.assert_found(&RULE, &["warning API server does not listen on this port"]);
+    }
 
     #[test]
     fn the_port_fits_the_host() {

@@ -15,13 +15,13 @@ pub(super) const RULE: Rule = Rule {
     check: Check::Cluster(check),
 };
 
-fn check(_: &Facts<'_>, live: &Live) -> Answer {
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     match &live.not_ready {
         Ok(None) => Answer::Ok,
         Ok(Some(words)) => Answer::judged(Some(
             Finding::error(RULE.id, "API server is not ready")
                 .with("reason", words)
-                .fix("wait a minute, then check `journalctl -u k3s` on the servers"),
+                .fix(format!("wait a minute, then check {}", facts.distribution().server_log())),
         )),
         Err(reason) => Answer::Unknown(reason.clone()),
     }
@@ -40,6 +40,9 @@ mod tests {
         world.live_mut().not_ready = Ok(Some("[-]etcd failed: reason withheld".to_owned()));
         assert_eq!(world.found(&RULE), [(Error, "API server is not ready".to_owned())]);
         assert_eq!(world.detail(&RULE, "reason"), "[-]etcd failed: reason withheld");
+        assert_eq!(world.fix(&RULE), "wait a minute, then check `journalctl -u k3s` on the servers");
+        "v1.33.6+rke2r1".clone_into(&mut world.live_mut().version);
+        assert_eq!(world.fix(&RULE), "wait a minute, then check `journalctl -u rke2-server` on the servers");
         world.live_mut().not_ready = Err("forbidden".to_owned());
         assert_eq!(world.ask(&RULE), Answer::Unknown("forbidden".to_owned()));
     }

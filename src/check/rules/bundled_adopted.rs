@@ -83,6 +83,8 @@ mod tests {
             "# 3. then on one server after another: systemctl restart k3s",
         ];
         assert_eq!(world.fix(&RULE), steps.join("\n"));
+        "k3d-home-server-0".clone_into(&mut world.live_mut().cluster.nodes[0].name);
+        assert_eq!(world.fix(&RULE), format!("{}\ndisable: [coredns]", k3s::RECREATE));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use semver::Version;
 use serde_json::Value;
 
 use crate::base::finding::Finding;
-use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, Needs, OPEN, Rule, k3s};
+use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, Needs, OPEN, Rule};
 use crate::desired::releases::Release;
 
 /// The first chart version that fails on other values of `kubeProxyReplacement`.
@@ -13,7 +13,7 @@ const FAILS_SINCE: Version = Version::new(1, 18, 0);
 pub(super) const RULE: Rule = Rule {
     id: "cilium-values",
     group: Group::Repository,
-    title: "Cilium's values fit k3s",
+    title: "Cilium's values fit the cluster",
     why: "Cilium's default address pool, 10.0.0.0/8, contains the pod (10.42.0.0/16) and Service (10.43.0.0/16) \
           networks of k3s; with `ipam.mode: kubernetes`, Cilium uses the podCIDR of each node. Since 1.18, the chart \
           fails if `kubeProxyReplacement` is neither true nor false.",
@@ -30,11 +30,11 @@ fn check(facts: &Facts<'_>) -> Answer {
     let values = release.merged();
     let version = facts.desired.chart_version(release);
     let mut inspection = Inspection::default();
-    let live = facts.observed.live.as_ref();
-    if release.is_open(&["ipam", "mode"]) {
-        inspection.miss(OPEN);
-    } else if !live.is_some_and(k3s::is_other) {
-        inspection.look(pool(release, &values));
+    // The pool overlaps the networks of k3s; `pod-cidr` compares it with those of any cluster.
+    match facts.k3s() {
+        Ok(()) if release.is_open(&["ipam", "mode"]) => inspection.miss(OPEN),
+        Ok(()) => inspection.look(pool(release, &values)),
+        Err(_) => {}
     }
     if release.is_open(&["kubeProxyReplacement"]) {
         inspection.miss(OPEN);
@@ -83,7 +83,8 @@ fn replacement(release: &Release, values: &Value, version: Option<&Version>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::fixture::World;
+    use crate::base::distribution::Distribution;
+    use crate::check::fixture::{World, signs};
 
     const POOL: &str = "warning Cilium's default address pool overlaps the k3s networks";
 
@@ -102,6 +103,15 @@ mod tests {
         ] {
             World::with_values("cilium", "1.18.6", values).assert_found(&RULE, expected);
         }
+    }
+
+    #[test]
+    fn the_pool_is_only_compared_with_the_networks_of_k3s() {
+        let mut world = World::with_values("cilium", "1.18.6", "{ipam: {mode: cluster-pool}}");
+        world.desired.signs = signs(Distribution::Talos);
+        world.assert_found(&RULE, &[]);
+        world.desired.signs.clear();
+        world.assert_found(&RULE, &[]);
     }
 
     #[test]

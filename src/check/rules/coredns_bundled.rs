@@ -100,6 +100,8 @@ fn disable_fix(servers: &Servers<'_>) -> String {
     let missing = servers.missing_lines(|args| k3s::disable(args, &["coredns"]));
     if !missing.is_empty() {
         servers.fix(&missing)
+    } else if servers.are_containers {
+        format!("{}\ndisable: [coredns]", k3s::RECREATE)
     } else if servers.known.is_empty() {
         "# /etc/rancher/k3s/config.yaml on all servers\ndisable: [coredns]\n# then there: systemctl restart k3s"
                 .to_owned()
@@ -151,6 +153,8 @@ mod tests {
         assert!(world.fix(&RULE).ends_with(&format!("\nsystemctl restart k3s{keep}")));
         world.server("a", &[]).annotations.clear();
         assert!(world.fix(&RULE).contains("on all servers\ndisable: [coredns]\n"));
+        world.live_mut().cluster.nodes[0].name = "k3d-home-server-0".to_owned();
+        assert_eq!(world.fix(&RULE), format!("{}\ndisable: [coredns]{keep}", k3s::RECREATE));
         world.user("media", "plex");
         let fix = world.fix(&RULE);
         assert!(!fix.contains("disable:") && fix.contains("--skip-release kube-system/coredns"), "{fix}");

@@ -4,12 +4,13 @@ use crate::base::finding::Finding;
 use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
+use crate::observed::manager::Manager;
 use crate::plan::releases::owner;
 
 pub(super) const RULE: Rule = Rule {
     id: "flux-owned",
     group: Group::Releases,
-    title: "releases that Flux or k3s manages are known",
+    title: "releases that Flux or a Helm controller manages are known",
     why: "A release that a HelmRelease of Flux or a HelmChart of k3s manages is left alone, even while that is \
           suspended: two managers would revert each other's changes indefinitely, and plain helmfile downgrades what \
           Flux has upgraded.",
@@ -29,7 +30,9 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         let finding = if facts.options.plan_options.adopts(&release.id()) {
             Finding::warning(RULE.id, "Release is adopted from its manager")
         } else {
-            Finding::info(RULE.id, "Release is managed by Flux or k3s, and left alone")
+            let is_chart = matches!(owner, Manager::HelmChart { .. });
+            let manager = if is_chart { "the Helm controller" } else { "Flux" };
+            Finding::info(RULE.id, format!("Release is managed by {manager}, and left alone"))
         };
         let finding = finding.with("release", release.id()).with("owner", &owner);
         Some(if suspended { finding.with("suspended", "yes") } else { finding })

@@ -8,9 +8,6 @@ use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 /// A certificate that expires within this time is a warning.
 const EXPIRES_SOON: Duration = Duration::from_hours(14 * 24);
 
-const RENEW: &str = "sudo systemctl restart k3s  # on a server: k3s renews certificates that expire within 120 days\n\
-                     then copy /etc/rancher/k3s/k3s.yaml from there again";
-
 pub(super) const RULE: Rule = Rule {
     id: "kubeconfig-cert",
     group: Group::Kubeconfig,
@@ -33,13 +30,14 @@ fn check(facts: &Facts<'_>) -> Answer {
         Some(Ok(validity)) => validity,
     };
     let now = facts.observed.now;
+    let renewal = facts.distribution().renewal();
     let found = if now > validity.until {
-        Some((Severity::Error, "Kubeconfig certificate has expired", RENEW))
+        Some((Severity::Error, "Kubeconfig certificate has expired", renewal))
     } else if now < validity.from {
         let fix = "correct the clock of this machine, and of the server that issued the certificate";
         Some((Severity::Error, "Kubeconfig certificate is not valid yet", fix))
     } else if now + EXPIRES_SOON > validity.until {
-        Some((Severity::Warning, "Kubeconfig certificate expires soon", RENEW))
+        Some((Severity::Warning, "Kubeconfig certificate expires soon", renewal))
     } else {
         None
     };
@@ -62,8 +60,9 @@ fn date(time: SystemTime) -> humantime::Rfc3339Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::distribution::Distribution;
     use crate::base::fact::Fact;
-    use crate::check::fixture::World;
+    use crate::check::fixture::{World, signs};
     use crate::observed::Live;
     use crate::tools::kubeconfig::{Target, Validity};
 
@@ -95,6 +94,11 @@ mod tests {
         let mut late = world("2027-01-01T00:00:01Z", Some(Ok(year())));
         late.assert_found(&RULE, &[&format!("error {expired}")]);
         assert_eq!(late.detail(&RULE, "until"), "2027-01-01T00:00:00Z");
+        assert!(late.fix(&RULE).starts_with("sudo systemctl restart k3s  # "));
+        late.desired.signs = signs(Distribution::Talos);
+        assert_eq!(late.fix(&RULE), "write one with `talosctl kubeconfig`");
+        late.desired.signs.clear();
+        assert_eq!(late.fix(&RULE), "get the administrator's kubeconfig of the cluster");
         late.observed.live = Some(Live::default());
         late.assert_found(&RULE, &[&format!("warning {expired}")]);
         world("2025-12-31T23:59:59Z", Some(Ok(year())))

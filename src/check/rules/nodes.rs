@@ -21,12 +21,9 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         return Answer::not_applicable("no node is expected");
     }
     Answer::judged((registered < expected).then(|| {
-        let check = "check `systemctl status k3s` (on agents `k3s-agent`) on the missing nodes";
-        let fix = facts
-            .options
-            .nodes_from
-            .lower()
-            .map_or_else(|| check.to_owned(), |lower| format!("{check}, or {lower}"));
+        let check = facts.distribution().node_status();
+        let lower = facts.options.nodes_from.lower().map(|lower| format!(", or {lower}"));
+        let fix = format!("check {check}{}", lower.unwrap_or_default());
         Finding::warning(RULE.id, "Fewer nodes than expected have registered")
             .with("registered", registered)
             .with("expected", expected)
@@ -55,6 +52,10 @@ mod tests {
             assert!(world.fix(&RULE).ends_with(end), "{end}");
         }
         assert_eq!(world.found(&RULE), [(Warning, "Fewer nodes than expected have registered".to_owned())]);
+        world.options.nodes_from = NodesFrom::Default;
+        assert!(world.fix(&RULE).starts_with("check `systemctl status k3s` (on agents"));
+        world.talos();
+        assert_eq!(world.fix(&RULE), "check `talosctl service kubelet` of the missing nodes");
         world.agent("b");
         world.agent("c");
         assert_eq!(world.ask(&RULE), Answer::Ok);

@@ -64,7 +64,11 @@ fn not_ready(facts: &Facts<'_>, node: &Node) -> Option<Finding> {
         return is_missing.then(|| {
             Finding::warning(RULE.id, "Node waits for a CNI, and no release installs a known one")
                 .with("node", &node.name)
-                .fix("add a CNI to the helmfile, or enable flannel in k3s")
+                .fix(if facts.k3s().is_ok() {
+                    "add a CNI to the helmfile, or enable flannel in k3s"
+                } else {
+                    "add a CNI to the helmfile"
+                })
         });
     }
     let (severity, message) = if was_ready(node) {
@@ -77,7 +81,7 @@ fn not_ready(facts: &Facts<'_>, node: &Node) -> Option<Finding> {
     let finding = Finding { severity, ..Finding::error(RULE.id, message) }
         .with("node", &node.name)
         .with("reason", format!("{}: {}", node.reason, node.waiting_for()))
-        .fix(format!("kubectl describe node {}, then check `journalctl -u k3s` on that node", node.name));
+        .fix(format!("kubectl describe node {}, then check {}", node.name, facts.distribution().node_log()));
     Some(finding)
 }
 
@@ -120,6 +124,9 @@ mod tests {
         world.live_mut().cluster.nodes[0].ready = false;
         let message = "Node waits for a CNI, and no release installs a known one";
         assert_eq!(world.found(&RULE), [(Warning, message.to_owned())]);
+        assert_eq!(world.fix(&RULE), "add a CNI to the helmfile, or enable flannel in k3s");
+        world.talos();
+        assert_eq!(world.fix(&RULE), "add a CNI to the helmfile");
         // A helmfile that was not read may install one.
         world.desired.coverage.unread = Some("01-apps.yaml was not read".to_owned());
         assert_eq!(world.ask(&RULE), Answer::unknown("01-apps.yaml was not read"));
@@ -144,6 +151,12 @@ mod tests {
         }
         let mut world = broken("KubeletNotReady", created);
         assert_eq!(world.detail(&RULE, "reason"), "KubeletNotReady: PLEG is not healthy");
+        assert!(world.fix(&RULE).ends_with(", then check `journalctl -u k3s` on that node"));
+        world.talos();
+        assert_eq!(
+            world.fix(&RULE),
+            "kubectl describe node a, then check `talosctl logs kubelet` of that node"
+        );
         world.observed.now = parse_rfc3339("2026-11-23T08:00:10Z").unwrap();
         assert_eq!(world.found(&RULE), [(Warning, "Node is not Ready yet".to_owned())]);
         world.observed.now = SystemTime::UNIX_EPOCH;

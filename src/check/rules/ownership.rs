@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::base::distribution::Distribution;
 use crate::base::finding::Finding;
 use crate::base::release_id::ReleaseId;
 use crate::check::k3s::BUNDLED_COREDNS;
@@ -44,7 +45,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     }
     let findings = foreign.into_iter().map(|((release, owner), objects)| {
         let adopted = facts.options.plan_options.adopts(release);
-        finding(release, &owner, &objects, adopted)
+        finding(release, &owner, &objects, adopted, live.distribution())
     });
     let mut inspection = scheduling::inspect(facts);
     facts.manifests.objects.values().filter(|objects| objects.is_ok()).for_each(|_| inspection.look(None));
@@ -70,7 +71,7 @@ impl fmt::Display for Owner {
             Self::Release(release) => write!(formatter, "Helm release {release}"),
             Self::Unlabelled => formatter.write_str("none: its label `managed-by` is missing"),
             Self::Manager(manager) => manager.fmt(formatter),
-            Self::AddOn(name) => write!(formatter, "k3s add-on {name}"),
+            Self::AddOn(name) => write!(formatter, "add-on {name}"),
             Self::Unknown => formatter.write_str("none that Helm knows"),
         }
     }
@@ -93,7 +94,13 @@ fn other_owner(object: &Owned) -> Option<Owner> {
     Some(Manager::of(&object.meta).map(Owner::Manager).or_else(add_on).unwrap_or(Owner::Unknown))
 }
 
-fn finding(release: &ReleaseId, owner: &Owner, objects: &[String], adopted: bool) -> Finding {
+fn finding(
+    release: &ReleaseId,
+    owner: &Owner,
+    objects: &[String],
+    adopted: bool,
+    distribution: Distribution,
+) -> Finding {
     const MAX_LISTED: usize = 8;
     let mut shown = objects.iter().take(MAX_LISTED).cloned().collect::<Vec<_>>().join(", ");
     if objects.len() > MAX_LISTED {
@@ -104,7 +111,13 @@ fn finding(release: &ReleaseId, owner: &Owner, objects: &[String], adopted: bool
     } else {
         Finding::error(RULE.id, "Objects of the release exist and have another owner")
     };
-    let finding = finding.with("release", release).with("objects", shown).with("owner", owner);
+    let finding = finding.with("release", release).with("objects", shown).with(
+        "owner",
+        match owner {
+            Owner::AddOn(_) => format!("{} {owner}", distribution.versioned()),
+            _ => owner.to_string(),
+        },
+    );
     if adopted {
         return finding;
     }
@@ -114,10 +127,20 @@ fn finding(release: &ReleaseId, owner: &Owner, objects: &[String], adopted: bool
         )),
         Owner::Release(_) => finding
             .fix("give the release in the helmfile the name and namespace of the installed release"),
-        Owner::AddOn(name) => finding.fix(format!(
-            "skip the release with --skip-release {release}, or disable the add-on: `disable: [{name}]` in \
-             /etc/rancher/k3s/config.yaml on all servers, then restart k3s there"
-        )),
+        Owner::AddOn(name) => {
+            let disable = match distribution {
+                Distribution::K3s => {
+                    "in /etc/rancher/k3s/config.yaml on all servers, then restart k3s there"
+                }
+                Distribution::Rke2 => {
+                    "in /etc/rancher/rke2/config.yaml on all servers, then restart rke2-server there"
+                }
+                _ => "in the configuration of all servers",
+            };
+            finding.fix(format!(
+                "skip the release with --skip-release {release}, or disable the add-on: `disable: [{name}]` {disable}"
+            ))
+        }
         Owner::Manager(_) | Owner::Unlabelled | Owner::Unknown => finding.fix(format!(
             "delete them if they are unused, adopt them with --release {release} --force --adopt {release}, or remove the release from the helmfile"
         )),
@@ -159,7 +182,12 @@ mod tests {
     }
 
     fn wished(owners: Vec<Owned>, manifests: &Manifests, plan_options: PlanOptions) -> Answer {
-        let live = Live { owners: Ok(owners), claims: Ok(Claims::default()), ..Live::default() };
+        let live = Live {
+            owners: Ok(owners),
+            claims: Ok(Claims::default()),
+            version: "v1.33.6+k3s1".to_owned(),
+            ..Live::default()
+        };
         let facts = Facts {
             options: &CheckOptions { plan_options, ..CheckOptions::default() },
             desired: &World::of("- {name: r, namespace: n, chart: c}\n").desired,
@@ -167,6 +195,25 @@ mod tests {
             manifests,
         };
         check(&facts, &live)
+    }
+
+    #[test]
+    fn an_add_on_is_disabled_where_its_distribution_is_configured() {
+        let fix = |distribution| {
+            let found = finding(&"n/r".into(), &Owner::AddOn("x".to_owned()), &[], false, distribution);
+            (found.detail("owner").unwrap().to_owned(), found.fix.unwrap())
+        };
+        let (owner, k3s) = fix(Distribution::K3s);
+        assert!(
+            owner == "k3s add-on x"
+                && k3s.ends_with(
+                    "`disable: [x]` in /etc/rancher/k3s/config.yaml on all servers, then restart k3s there"
+                ),
+            "{k3s}"
+        );
+        let (owner, rke2) = fix(Distribution::Rke2);
+        assert!(owner == "RKE2 add-on x" && !rke2.contains("k3s"), "{rke2}");
+        assert!(fix(Distribution::K3d).1.ends_with("`disable: [x]` in the configuration of all servers"));
     }
 
     #[test]

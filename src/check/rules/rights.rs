@@ -15,15 +15,13 @@ pub(super) const RULE: Rule = Rule {
     check: Check::Cluster(check),
 };
 
-fn check(_: &Facts<'_>, live: &Live) -> Answer {
+fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     match &live.may_everything {
         Ok(true) => Answer::Ok,
         Ok(false) => Answer::judged(Some(
             Finding::error(RULE.id, "Kubeconfig user is not a cluster administrator")
                 .with("command", "kubectl auth can-i '*' '*' --all-namespaces")
-                .fix(
-                    "use the kubeconfig of /etc/rancher/k3s/k3s.yaml, whose user is a cluster administrator",
-                ),
+                .fix(format!("use the administrator's kubeconfig: {}", facts.distribution().kubeconfig())),
         )),
         Err(reason) => Answer::Unknown(reason.clone()),
     }
@@ -43,6 +41,14 @@ mod tests {
         assert_eq!(
             world.found(&RULE),
             [(Error, "Kubeconfig user is not a cluster administrator".to_owned())]
+        );
+        let fix = "use the administrator's kubeconfig: copy /etc/rancher/k3s/k3s.yaml from a server node, set that node's \
+                   address in the copy";
+        assert_eq!(world.fix(&RULE), fix);
+        world.talos();
+        assert_eq!(
+            world.fix(&RULE),
+            "use the administrator's kubeconfig: write one with `talosctl kubeconfig`"
         );
         world.live_mut().may_everything = Err("no answer".to_owned());
         assert_eq!(world.ask(&RULE), Answer::Unknown("no answer".to_owned()));

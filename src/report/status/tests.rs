@@ -38,7 +38,7 @@ fn node(name: &str, address: &str) -> Node {
         message: "kubelet is posting ready status".to_owned(),
         labels: [("node-role.kubernetes.io/control-plane".to_owned(), "true".to_owned())].into(),
         addresses: vec![Address { r#type: "InternalIP".to_owned(), address: address.to_owned() }],
-        info: Info { kubelet_version: "v1.36.3+k3s1".to_owned() },
+        info: Info { kubelet_version: "v1.36.3+k3s1".to_owned(), ..Info::default() },
         ..Node::default()
     }
 }

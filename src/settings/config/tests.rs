@@ -26,7 +26,7 @@ fn reported(text: &str) -> String {
 #[test]
 fn all_keys_are_read() {
     let text = format!(
-        "cluster:\n  uid: {}\nnodes: 3\nnamespaces: [kube-system, &n media, *n]\nsecrets:\n  ageKey: ../age.key\n  \
+        "cluster:\n  uid: {}\n  distribution: k3s\nnodes: 3\nnamespaces: [kube-system, &n media, *n]\nsecrets:\n  ageKey: ../age.key\n  \
          files: [bootstrap/x.sops.yaml]\nhelmfiles:\n  crds: a.yaml\n  apps: /b.yaml\ntimeouts:\n  total: 1h 30m\n  \
          release: 90s\n  request: 5s\n  nodes: 1m\n  verify: 7d\nskipReleases: [kube-system/coredns]\nskipChecks: [versions]\n\
          environment: {{files: [bootstrap/cluster.env], variables: {{CLUSTER: main, EMPTY: ''}}}}\n",
@@ -36,7 +36,7 @@ fn all_keys_are_read() {
     let time = |seconds| Some(Text(Timeout(Duration::from_secs(seconds))));
     let name = |name: &str| Text(Namespace(name.to_owned()));
     let expected = Config {
-        cluster: Cluster { uid: Some(Text(Uid(UID.to_owned()))) },
+        cluster: Cluster { uid: Some(Text(Uid(UID.to_owned()))), distribution: Some(Distribution::K3s) },
         nodes: Some(Count(3)),
         namespaces: Some(vec![name("kube-system"), name("media"), name("media")]),
         secrets: Secrets {
@@ -76,6 +76,23 @@ fn the_example_of_the_documentation_is_valid() {
 }
 
 #[test]
+fn the_distribution_is_one_of_those_that_are_known() {
+    let of = |word: &str| good(&format!("cluster: {{distribution: {word}}}\n")).cluster.distribution;
+    for known in
+        [Distribution::K3s, Distribution::K3d, Distribution::Rke2, Distribution::Talos, Distribution::Kubeadm]
+    {
+        assert_eq!(of(known.key()), Some(known));
+    }
+    assert_eq!(of("other"), Some(Distribution::Other));
+    let unknown = reported("cluster: {distribution: talus}\n");
+    assert!(
+        unknown.ends_with("accepted=k3s k3d rke2 talos kubeadm other fix=did you mean `talos`?"),
+        "{unknown}"
+    );
+    assert!(reported("cluster: {distribution: unknown}\n").contains("accepted=k3s"));
+}
+
+#[test]
 fn empty_values_are_valid() {
     let empty = [
         "",
@@ -102,7 +119,7 @@ fn an_unknown_key_is_reported_with_the_one_that_was_meant() {
     let cases = [
         ("node: 3\n", 1, "node", top, "nodes"),
         ("# x\nskip-checks: []\n", 2, "skip-checks", top, "skipChecks"),
-        ("cluster:\n  uuid: x\n", 2, "cluster.uuid", "uid", "uid"),
+        ("cluster:\n  uuid: x\n", 2, "cluster.uuid", "uid distribution", "uid"),
         ("secrets: {age_key: x}\n", 1, "secrets.age_key", "ageKey files commands", "ageKey"),
         ("helmfiles:\n  crd: x\n", 2, "helmfiles.crd", "crds apps", "crds"),
         (
