@@ -20,6 +20,9 @@ use crate::tools::kubectl::FIELD_MANAGER;
 /// An API server establishes a definition within a second.
 const ESTABLISHED_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// After this time, definitions are read one by one, to see why they are not established.
+const EXPLAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// How often the API server is asked meanwhile.
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -73,23 +76,37 @@ pub(super) async fn wait_established(tools: &Toolbox, stage: Stage, names: &[&st
     let deadline = tools.clock.cap(ESTABLISHED_TIMEOUT);
     let start = Instant::now();
     let mut waiting = Waiting::new("Waiting for CRDs").within(deadline);
-    let mut left = names.to_vec();
+    let mut left: Vec<_> = names.iter().map(|name| (*name, String::new())).collect();
     loop {
-        let states = join_all(left.iter().map(|name| tools.unestablished(name))).await;
-        let mut reasons = Vec::new();
-        for (name, reason) in left.iter().zip(states) {
-            reasons.extend(reason?.map(|reason| (*name, reason)));
+        // One request for all: only an established definition is listed.
+        let kinds = tools.observe_kinds().await?;
+        left.retain(|(name, _)| kinds.named(name).is_none());
+        if start.elapsed() > EXPLAIN_AFTER {
+            left = unestablished(tools, left).await?;
         }
-        left = reasons.iter().map(|(name, _)| *name).collect();
-        let Some((name, reason)) = reasons.first() else { return Ok(()) };
+        let Some((name, reason)) = left.first() else { return Ok(()) };
         if start.elapsed() > deadline {
             let colon = if reason.is_empty() { "" } else { ": " };
             let waiting_for = format!("CustomResourceDefinition {name}{colon}{reason}");
             return Err(Error::Deadline { stage: stage.name(), after: deadline, waiting_for });
         }
-        waiting.say(&[("waiting_for", left.join(", "))]);
+        let names: Vec<_> = left.iter().map(|(name, _)| *name).collect();
+        waiting.say(&[("waiting_for", names.join(", "))]);
         tools.runner.stop().sleep(INTERVAL).await?;
     }
+}
+
+/// Those that are not established, each with the reason: one without served versions is never listed.
+async fn unestablished<'a>(
+    tools: &Toolbox,
+    names: Vec<(&'a str, String)>,
+) -> Result<Vec<(&'a str, String)>, Error> {
+    let states = join_all(names.iter().map(|(name, _)| tools.unestablished(name))).await;
+    let mut left = Vec::new();
+    for ((name, _), reason) in names.into_iter().zip(states) {
+        left.extend(reason?.map(|reason| (name, reason)));
+    }
+    Ok(left)
 }
 
 /// Logs why a definition is not applied, unless it is up to date.
