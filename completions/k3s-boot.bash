@@ -40,6 +40,9 @@ _k3s__boot() {
             k3s__boot,status)
                 cmd="k3s__boot__subcmd__status"
                 ;;
+            k3s__boot,version)
+                cmd="k3s__boot__subcmd__version"
+                ;;
             k3s__boot__subcmd__help,apps)
                 cmd="k3s__boot__subcmd__help__subcmd__apps"
                 ;;
@@ -64,6 +67,9 @@ _k3s__boot() {
             k3s__boot__subcmd__help,status)
                 cmd="k3s__boot__subcmd__help__subcmd__status"
                 ;;
+            k3s__boot__subcmd__help,version)
+                cmd="k3s__boot__subcmd__help__subcmd__version"
+                ;;
             *)
                 ;;
         esac
@@ -71,7 +77,7 @@ _k3s__boot() {
 
     case "${cmd}" in
         k3s__boot)
-            opts="-o -h -V --kubeconfig --context --root --config --log-level --log-format --color --output --help --version apps check diff status recover completions man help"
+            opts="-o -h -V --kubeconfig --context --root --config --log-level --log-format --color --output --help --version apps check diff status recover version completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -251,7 +257,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__check)
-            opts="-y -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --offline --pin --yes --explain --kubeconfig --context --root --config --log-level --log-format --color --output --help"
+            opts="-y -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --offline --pin --yes --list --explain --kubeconfig --context --root --config --log-level --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -477,7 +483,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__help)
-            opts="apps check diff status recover completions man help"
+            opts="apps check diff status recover version completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -602,6 +608,20 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        k3s__subcmd__boot__subcmd__help__subcmd__version)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         k3s__subcmd__boot__subcmd__man)
             opts="-o -h --kubeconfig --context --root --config --log-level --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -712,6 +732,56 @@ _k3s__boot() {
             ;;
         k3s__subcmd__boot__subcmd__status)
             opts="-o -h --watch --kubeconfig --context --root --config --log-level --log-format --color --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "debug info warn error" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        k3s__subcmd__boot__subcmd__version)
+            opts="-o -h --kubeconfig --context --root --config --log-level --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -46,6 +46,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "check" -d 'Report
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "diff" -d 'Show what `apps` would change: namespaces, names of secrets, releases with versions and values'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "status" -d 'Show the state of nodes, releases and Flux'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "recover" -d 'Recover Helm releases stuck in `pending-*`'
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "version" -d 'Show the versions of k3s-boot and of the programs that it runs, and which versions it supports'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "completions" -d 'Print the completion script for a shell'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "man" -d 'Print the manual page'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -313,6 +314,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l strict -d 'T
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l offline -d 'Run only checks that need neither a cluster nor the network, for example in CI'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l pin -d 'Write the UID of the cluster to k3s-boot.yaml, so that this repository bootstraps no other cluster'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s y -l yes -d 'With --pin, replace the UID of another cluster'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l list -d 'List all checks and exit'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l nodes -d 'Number of nodes to expect; they do not have to be Ready [default: 1]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l timeout -d 'Timeout for the whole run [default: 30m]' -r
@@ -439,6 +441,22 @@ json\t'One JSON document; with `status --watch`, one per line'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l force -d 'Also recover releases whose operation may still be running because its timeout has not passed'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s y -l yes -d 'Recover without asking for confirmation'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -l context -d 'Kubeconfig context [default: the current context]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -l config -d 'Configuration file [default: ROOT/k3s-boot.yaml, if it exists]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -l log-level -d 'Minimum log level [env: LOG_LEVEL] [default: info]' -r -f -a "debug\t'Everything, including the output of all tools'
+info\t'Progress'
+warn\t'Warnings'
+error\t'Errors that end the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -l log-format -d 'Format of log lines' -r -f -a "text\t'Human-readable lines'
+json\t'One JSON object per line (docs/log.schema.json)'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -l color -d 'When to color the output' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` is set; `CLICOLOR_FORCE` forces color'
+always\t'Always'
+never\t'Never'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -s o -l output -d 'Format of the report on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Human-readable'
+json\t'One JSON document; with `status --watch`, one per line'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l context -d 'Kubeconfig context [default: the current context]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
@@ -471,11 +489,12 @@ never\t'Never'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s o -l output -d 'Format of the report on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Human-readable'
 json\t'One JSON document; with `status --watch`, one per line'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "apps" -d 'Bootstrap the cluster: preflight, nodes, namespaces, secrets, manifests, CRDs, apps, verify, summary'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "check" -d 'Report everything that would make a bootstrap fail, with fixes'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "diff" -d 'Show what `apps` would change: namespaces, names of secrets, releases with versions and values'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "status" -d 'Show the state of nodes, releases and Flux'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "recover" -d 'Recover Helm releases stuck in `pending-*`'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "completions" -d 'Print the completion script for a shell'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "man" -d 'Print the manual page'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "apps" -d 'Bootstrap the cluster: preflight, nodes, namespaces, secrets, manifests, CRDs, apps, verify, summary'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "check" -d 'Report everything that would make a bootstrap fail, with fixes'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "diff" -d 'Show what `apps` would change: namespaces, names of secrets, releases with versions and values'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "status" -d 'Show the state of nodes, releases and Flux'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "recover" -d 'Recover Helm releases stuck in `pending-*`'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "version" -d 'Show the versions of k3s-boot and of the programs that it runs, and which versions it supports'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "completions" -d 'Print the completion script for a shell'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "man" -d 'Print the manual page'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

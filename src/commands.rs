@@ -8,6 +8,7 @@ pub mod docs;
 mod judge;
 pub(crate) mod recover;
 pub(crate) mod status;
+pub(crate) mod version;
 
 use std::path::PathBuf;
 

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 pub(crate) use self::commands::CommandOutputs;
-pub(crate) use self::files::{Files, files, files_for_looking};
+pub(crate) use self::files::{Files, files, files_for_looking, files_for_versions};
 use self::secret_values::PlainTexts;
 pub(crate) use self::standing::{Named, Snapshot, locks, standing};
 use crate::base::error::Error;

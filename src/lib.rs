@@ -68,6 +68,7 @@ pub fn main_impl() -> ExitCode {
         Command::Diff(diff) => run_diff(&cli.global, diff),
         Command::Status { watch } => run_status(&cli.global, *watch),
         Command::Recover(recover) => run_recover(&cli.global, recover),
+        Command::Version => run_version(&cli.global),
         Command::Completions { shell } => print(&commands::docs::completions(*shell)),
         Command::Man => commands::docs::man(Cli::command()).map_err(Into::into).and_then(|page| print(&page)),
     };
@@ -172,6 +173,9 @@ fn run_check(global: &Global, check: &Check) -> anyhow::Result<ExitCode> {
     if let Some(text) = check.explain.as_deref().and_then(commands::check::explain) {
         return print(text.as_bytes());
     }
+    if check.list {
+        return print(commands::check::list().as_bytes());
+    }
     let (env, redactor) = begin(global, true)?;
     let settings = Settings::of_check(global, check, &env);
     let result = run(&settings, &env, &redactor, Some("check"), async |session| {
@@ -187,6 +191,14 @@ fn run_diff(global: &Global, diff: &Diff) -> anyhow::Result<ExitCode> {
     let result = run(&settings, &env, &redactor, Some("diff"), async |session| {
         commands::diff::diff(&session, asked).await
     })?;
+    exit(result)
+}
+
+fn run_version(global: &Global) -> anyhow::Result<ExitCode> {
+    let (env, redactor) = begin(global, true)?;
+    let settings = Settings::of_status(global, &env);
+    let result =
+        run(&settings, &env, &redactor, None, async |session| commands::version::version(&session).await)?;
     exit(result)
 }
 

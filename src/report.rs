@@ -23,6 +23,7 @@ pub(crate) mod github;
 pub(crate) mod list;
 pub(crate) mod recover;
 pub(crate) mod status;
+pub(crate) mod version;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

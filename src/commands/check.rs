@@ -1,5 +1,6 @@
 //! `k3s-boot check`: reports all problems with fixes; changes nothing.
 
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use super::{Failed, Session};
@@ -114,6 +115,22 @@ fn pin(settings: &Settings, outcomes: &[Outcome], cluster: Option<&ClusterReport
             false
         }
     }
+}
+
+/// Lists all checks.
+pub(crate) fn list() -> String {
+    let width = check::rules::ALL.iter().map(|rule| rule.id.len()).max().unwrap_or_default();
+    let mut text = String::new();
+    let mut group = None;
+    for rule in check::rules::ALL {
+        if group != Some(rule.group) {
+            let space = if group.is_some() { "\n" } else { "" };
+            group = Some(rule.group);
+            _ = writeln!(text, "{space}{}", rule.group.title());
+        }
+        _ = writeln!(text, "  {:width$}  {}", rule.id, rule.title);
+    }
+    text
 }
 
 /// Explains a check.

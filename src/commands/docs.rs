@@ -16,6 +16,7 @@ use crate::report::diff::DiffReport;
 use crate::report::list::StagesReport;
 use crate::report::recover::RecoverReport;
 use crate::report::status::StatusReport;
+use crate::report::version::VersionReport;
 use crate::settings::cli::Cli;
 use crate::settings::config::Config;
 
@@ -124,7 +125,7 @@ pub fn config_schema() -> serde_json::Result<String> {
 /// # Errors
 ///
 /// Never in practice: it writes into memory.
-pub fn report_schemas() -> serde_json::Result<[(&'static str, String); 7]> {
+pub fn report_schemas() -> serde_json::Result<[(&'static str, String); 8]> {
     // A key that may be missing in output is not required, unlike in input.
     let written = || SchemaSettings::draft07().for_serialize();
     Ok([
@@ -135,6 +136,7 @@ pub fn report_schemas() -> serde_json::Result<[(&'static str, String); 7]> {
         ("log", schema::<LogLine<'_>>(written())?),
         ("recover", schema::<RecoverReport>(written())?),
         ("status", schema::<StatusReport>(written())?),
+        ("version", schema::<VersionReport>(written())?),
     ])
 }
 

@@ -53,31 +53,73 @@ impl SecretsCommand {
     }
 }
 
-/// The command that a template of manifests needs: one with references to 1Password, or one for minijinja. `path` is relative to
-/// the root.
-pub(crate) fn needed(path: &Path, text: &str) -> Option<SecretsCommand> {
-    let extension = path.extension()?.to_str()?;
-    let is_template = extension == "j2";
-    let is_yaml = ["yaml", "yml", "tpl"].contains(&extension);
-    let is_manifest =
-        text.lines().any(|line| line.starts_with("kind:") || line.trim_start() == "kind: Secret");
-    if !is_manifest || !(is_template || is_yaml) || text.lines().any(|line| line.starts_with("sops:")) {
-        return None;
+/// What a file with manifests needs before it can be applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// It is a template for minijinja.
+    template: bool,
+    /// It has references to 1Password (`op://`).
+    op: bool,
+    /// It has references for vals (`ref+op://`, `ref+vault://` …).
+    vals: bool,
+}
+
+impl Needs {
+    /// What a file with manifests needs; `None` if it has none, or needs nothing.
+    pub(crate) fn of(path: &Path, text: &str) -> Option<Self> {
+        let extension = path.extension()?.to_str()?;
+        let template = extension == "j2";
+        let is_manifest = text.lines().any(|line| line.starts_with("kind:"));
+        let is_encrypted = text.lines().any(|line| line.starts_with("sops:"));
+        if !is_manifest || is_encrypted || !(template || ["yaml", "yml", "tpl"].contains(&extension)) {
+            return None;
+        }
+        let op = text.replace("ref+op://", "").contains("op://");
+        let needs = Self { template, op, vals: text.contains("ref+") };
+        (needs != Self::default()).then_some(needs)
     }
-    // `ref+op://` is a reference that helmfile resolves.
-    let has_references = text.replace("ref+op://", "").contains("op://");
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    let file = path.to_str()?;
-    let mut pipeline = Vec::new();
-    if is_template {
-        pipeline.push(words(&["minijinja-cli", file]));
-        pipeline.extend(has_references.then(|| words(&["op", "inject"])));
-    } else if has_references {
-        pipeline.push(words(&["op", "inject", "--in-file", file]));
-    } else {
-        return None;
+
+    /// What two files need together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            template: self.template || other.template,
+            op: self.op || other.op,
+            vals: self.vals || other.vals,
+        }
     }
-    Some(SecretsCommand { pipeline, ..SecretsCommand::default() })
+
+    /// The command for a file, by its path relative to the root.
+    pub(crate) fn command_for_file(self, file: &str) -> SecretsCommand {
+        let first: &[&str] = match self {
+            Self { template: true, .. } => &["minijinja-cli", file],
+            Self { op: true, .. } => &["op", "inject", "--in-file", file],
+            Self { .. } => &["vals", "eval", "-f", file],
+        };
+        let rest = Self {
+            template: false,
+            op: self.op && self.template,
+            vals: self.vals && (self.template || self.op),
+        };
+        rest.after(first)
+    }
+
+    /// The command for a folder with a kustomization, by its path relative to the root.
+    pub(crate) fn command_for_folder(self, folder: &str) -> SecretsCommand {
+        self.after(&["kubectl", "kustomize", folder])
+    }
+
+    /// A command whose output is read by the programs that are needed.
+    fn after(self, first: &[&str]) -> SecretsCommand {
+        let programs: [(bool, &[&str]); 3] = [
+            (self.template, &["minijinja-cli", "-"]),
+            (self.op, &["op", "inject"]),
+            (self.vals, &["vals", "eval", "-f", "-"]),
+        ];
+        let programs = programs.iter().filter(|(needed, _)| *needed).map(|(_, words)| *words);
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let pipeline = std::iter::once(first).chain(programs).map(words).collect();
+        SecretsCommand { pipeline, ..SecretsCommand::default() }
+    }
 }
 
 #[cfg(test)]
@@ -85,40 +127,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn templates_that_need_a_command_are_recognized() {
+    fn files_that_need_a_command_are_recognized() {
         const SECRET: &str = "apiVersion: v1\nkind: Secret\nstringData:\n  token: op://home/x/token\n";
-        let lines = |path: &str, text: &str| needed(Path::new(path), text).map(|command| command.lines());
-        let both =
-            "  - command: [minijinja-cli, bootstrap/resources.yaml.j2]\n    pipe:\n    - [op, inject]\n";
-        assert_eq!(lines("bootstrap/resources.yaml.j2", SECRET).as_deref(), Some(both));
-        let alone = "  - command: [op, inject, --in-file, bootstrap/secrets.yaml]\n";
-        assert_eq!(lines("bootstrap/secrets.yaml", SECRET).as_deref(), Some(alone));
-        let template = "{% for ns in [\"a\"] %}\n---\nkind: Secret\n{% endfor %}\n";
-        assert_eq!(lines("a.j2", template).as_deref(), Some("  - command: [minijinja-cli, a.j2]\n"));
-        for (path, text) in [
-            ("bootstrap/x.yaml", "kind: Secret\nstringData: {a: ref+op://home/x/y}\n"),
-            ("bootstrap/x.sops.yaml", "kind: Secret\nstringData: {a: ENC[x]}\nsops: {}\n"),
-            ("talos/machine.yaml.j2", "machine: {token: op://home/x/y}\n"),
-            ("bootstrap/.env", "TOKEN=op://home/x/y\n"),
-            ("bootstrap/readme.md", "kind: Secret op://home/x/y\n"),
+        const VALS: &str = "kind: Secret\nstringData: {a: ref+op://home/x/y}\n";
+        let shown = |path: &str, text: &str| {
+            Needs::of(Path::new(path), text).map(|needs| needs.command_for_file(path).to_string())
+        };
+        for (path, text, expected) in [
+            ("a.yaml.j2", SECRET, "minijinja-cli a.yaml.j2 | op inject"),
+            ("a.j2", "{% for x in y %}\nkind: Secret\n{% endfor %}\n", "minijinja-cli a.j2"),
+            ("a.j2", VALS, "minijinja-cli a.j2 | vals eval -f -"),
+            ("a.yaml", SECRET, "op inject --in-file a.yaml"),
+            ("a.yaml.tpl", SECRET, "op inject --in-file a.yaml.tpl"),
+            ("a.yml", VALS, "vals eval -f a.yml"),
         ] {
-            assert_eq!(lines(path, text), None, "{path}");
+            assert_eq!(shown(path, text).as_deref(), Some(expected), "{path}");
+        }
+        for (path, text) in [
+            ("x.sops.yaml", "kind: Secret\nstringData: {a: ENC[x]}\nsops: {}\n"),
+            ("x.yaml", "kind: ConfigMap\ndata: {a: b}\n"),
+            ("machine.yaml.j2", "machine: {token: op://home/x/y}\n"),
+            (".env", "TOKEN=op://home/x/y\n"),
+            ("readme.md", SECRET),
+        ] {
+            assert_eq!(shown(path, text), None, "{path}");
         }
     }
 
     #[test]
-    fn is_shown_as_a_shell_reads_it() {
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let command = SecretsCommand {
-            pipeline: vec![words(&["minijinja-cli", "a file.j2"]), words(&["op", "inject"])],
-            directory: "/my repo".into(),
-            timeout: None,
-        };
-        assert_eq!(command.to_string(), "minijinja-cli 'a file.j2' | op inject");
-        assert_eq!(
-            command.without_output(),
-            "(cd '/my repo' && minijinja-cli 'a file.j2' | op inject) >/dev/null"
-        );
-        assert_eq!(command.programs().collect::<Vec<_>>(), ["minijinja-cli", "op"]);
+    fn a_folder_needs_what_its_files_need() {
+        let of = |text: &str| Needs::of(Path::new("a.yaml"), text).unwrap();
+        let needs = of("kind: Secret\na: op://x\n").and(of("kind: Secret\na: ref+vault://x\n"));
+        let lines = "  - command: [kubectl, kustomize, bootstrap/x]\n    pipe:\n    - [op, inject]\n    - [vals, eval, -f, -]\n";
+        assert_eq!(needs.command_for_folder("bootstrap/x").lines(), lines);
     }
 }

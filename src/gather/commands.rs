@@ -1,18 +1,20 @@
 //! Runs the commands whose output is manifests, once for each run of k3s-boot, and finds templates that need such a command.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use tokio::sync::OnceCell;
 
 use super::Context;
+use super::manifests::is_kustomization;
 use super::pipeline::{self, missing_program};
 use crate::base::error::Error;
-use crate::base::files::{self, LARGEST};
+use crate::base::files::{self, Entry, LARGEST};
 use crate::base::finding::Finding;
 use crate::base::progress;
 use crate::base::stages::Stage;
-use crate::desired::commands::{SecretsCommand, needed};
+use crate::desired::commands::{Needs, SecretsCommand};
 use crate::desired::object_source::ObjectSource;
 use crate::process::find_program;
 use crate::settings::Settings;
@@ -60,24 +62,12 @@ pub(super) fn problems<'a>(settings: &Settings, helmfiles: impl Iterator<Item = 
         let commands = settings.secret_commands.iter().filter(|_| !settings.offline);
         return commands.flat_map(|command| unusable(settings, command)).collect();
     }
-    let mut folders: Vec<_> = helmfiles.flat_map(beside).collect();
-    folders.sort();
-    folders.dedup();
-    let files =
-        folders.iter().flat_map(|folder| files::read_folder(folder)).filter(|entry| entry.kind.is_file());
-    let mut needs: Vec<(PathBuf, SecretsCommand)> = files
-        .filter_map(|entry| {
-            let text = files::text(&entry.path, LARGEST).ok()?;
-            let path = entry.path.strip_prefix(&settings.root).unwrap_or(&entry.path);
-            Some((path.to_owned(), needed(path, &text)?))
-        })
-        .collect();
-    needs.sort_by(|one, other| one.0.cmp(&other.0));
+    let needs = needed(&settings.root, helmfiles);
     if needs.is_empty() {
         return Vec::new();
     }
-    let names = needs.iter().map(|(path, _)| path.display().to_string()).collect::<Vec<_>>().join(", ");
-    let lines = needs.iter().map(|(_, command)| command.lines()).collect::<String>();
+    let names = needs.keys().cloned().collect::<Vec<_>>().join(", ");
+    let lines = needs.values().map(SecretsCommand::lines).collect::<String>();
     vec![
         Finding::warning("secrets-commands", "Secrets are not applied: no command renders them")
             .with("files", names)
@@ -95,9 +85,44 @@ fn unusable(settings: &Settings, command: &SecretsCommand) -> Vec<Finding> {
     command.programs().filter(|name| !found(name)).map(|name| missing_program(command, name)).collect()
 }
 
-/// The folder of a helmfile, and the folder above if that is the folder of the bootstrap.
-fn beside(helmfile: &Path) -> Vec<PathBuf> {
-    let Some(folder) = helmfile.parent() else { return Vec::new() };
-    let above = folder.parent().filter(|above| above.file_name().is_some_and(|name| name == "bootstrap"));
-    std::iter::once(folder).chain(above).map(Path::to_owned).collect()
+/// The files and kustomizations that need a command, by their paths relative to the root.
+fn needed<'a>(root: &Path, helmfiles: impl Iterator<Item = &'a Path>) -> BTreeMap<String, SecretsCommand> {
+    let mut folders: BTreeMap<String, Needs> = BTreeMap::new();
+    let mut needed = BTreeMap::new();
+    for file in helmfiles.flat_map(|helmfile| beside(helmfile, root)).collect::<BTreeSet<_>>() {
+        let Ok(text) = files::text(&file, LARGEST) else { continue };
+        let Some(needs) = Needs::of(&file, &text) else { continue };
+        let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+        match kustomization(&file, root) {
+            Some(folder) => {
+                let all = folders.entry(shown(folder)).or_default();
+                *all = all.and(needs);
+            }
+            None => _ = needed.insert(shown(&file), needs.command_for_file(&shown(&file))),
+        }
+    }
+    needed.extend(folders.into_iter().map(|(folder, needs)| {
+        let command = needs.command_for_folder(&folder);
+        (folder, command)
+    }));
+    needed
+}
+
+/// The topmost folder below the root that contains a file and a kustomization.
+fn kustomization<'a>(file: &'a Path, root: &Path) -> Option<&'a Path> {
+    let folders = file.ancestors().skip(1).take_while(|folder| *folder != root);
+    folders.filter(|folder| is_kustomization(folder)).last()
+}
+
+/// The files in the folder of a helmfile, or in the whole folder of the bootstrap that contains it.
+fn beside(helmfile: &Path, root: &Path) -> Vec<PathBuf> {
+    let mut folders = helmfile.ancestors().skip(1).take_while(|folder| *folder != root);
+    let bootstrap = folders.find(|folder| folder.file_name().is_some_and(|name| name == "bootstrap"));
+    let is_file = |entry: &Entry| entry.kind.is_file();
+    if let Some(folder) = bootstrap {
+        let enters = |entry: &Entry| !entry.name().starts_with('.');
+        return files::walk(folder, enters).filter(is_file).map(|entry| entry.path).collect();
+    }
+    let entries = helmfile.parent().into_iter().flat_map(files::read_folder);
+    entries.filter(is_file).map(|entry| entry.path).collect()
 }

@@ -22,6 +22,7 @@ use crate::settings::{PROGRAMS, Settings, missing_env};
 use crate::tools::kubeconfig;
 
 /// What was read without running a program.
+#[derive(Default)]
 pub(crate) struct Files {
     /// The required programs.
     pub programs: Vec<Program>,
@@ -51,18 +52,12 @@ pub(crate) fn files_for_looking(settings: &Settings, redactor: &Redactor) -> Fil
     if let Ok(text) = files::text(&settings.age_key, age::LARGEST) {
         redactor.add([text.as_str()]);
     }
-    Files {
-        programs,
-        target,
-        helmfiles: Vec::new(),
-        encrypted: Vec::new(),
-        age_key: None,
-        no_age_key: None,
-        declared: Declared::default(),
-        repository: RepositoryFiles::default(),
-        scripts: 0,
-        problems: findings.0,
-    }
+    Files { programs, target, problems: findings.0, ..Files::default() }
+}
+
+/// Finds only the programs.
+pub(crate) fn files_for_versions(settings: &Settings) -> Files {
+    Files { programs: programs(settings, &PROGRAMS, &mut Findings::default()), ..Files::default() }
 }
 
 /// Reads everything that needs no program.

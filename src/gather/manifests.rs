@@ -40,12 +40,17 @@ pub(super) async fn read(
     join_all(sources).await.into_iter().collect()
 }
 
+/// Whether a folder has a kustomization.
+pub(super) fn is_kustomization(folder: &Path) -> bool {
+    KUSTOMIZATIONS.iter().any(|name| folder.join(name).is_file())
+}
+
 async fn folder(
     context: Context<'_>,
     path: &Path,
     source: &ObjectSource,
 ) -> Result<Result<SecretString, Finding>, Error> {
-    if !KUSTOMIZATIONS.iter().any(|name| path.join(name).is_file()) {
+    if !is_kustomization(path) {
         let problem = source.problem("is a folder without a kustomization");
         return Ok(Err(problem.with("accepted", KUSTOMIZATIONS.join(" ")).fix("add one, or name the files")));
     }

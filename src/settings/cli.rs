@@ -50,6 +50,8 @@ pub enum Command {
     /// Releases left behind by a run of `apps` that has ended are recovered by the next `apps` automatically. Requires
     /// only kubectl and a kubeconfig.
     Recover(Recover),
+    /// Show the versions of k3s-boot and of the programs that it runs, and which versions it supports
+    Version,
     /// Print the completion script for a shell
     Completions {
         /// Shell to generate the script for
@@ -260,6 +262,10 @@ impl Stages {
 
 /// Options of `k3s-boot check`.
 #[derive(Args, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags of the command line, each independent of the others"
+)]
 pub struct Check {
     #[command(flatten)]
     pub checks: Checks,
@@ -272,6 +278,9 @@ pub struct Check {
     /// With --pin, replace the UID of another cluster
     #[arg(short, long, requires = "pin")]
     pub yes: bool,
+    /// List all checks and exit
+    #[arg(long, conflicts_with = "explain")]
+    pub list: bool,
     /// Explain a check and exit
     #[arg(long, value_name = "ID", value_parser = rule_id(rules::ALL.iter().copied()))]
     pub explain: Option<String>,

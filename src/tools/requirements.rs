@@ -22,6 +22,11 @@ fn accepted(program: &str) -> Accepted {
     }
 }
 
+/// The supported versions of a program, in words.
+pub(crate) fn accepted_words(program: &str) -> &'static str {
+    accepted(program).words
+}
+
 /// The version in the output of a program: the first word that is one.
 ///
 /// ```

@@ -1,6 +1,7 @@
 //! Reads the versions of the programs, and caches them for each build of a program.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -64,8 +65,8 @@ impl Toolbox {
             Ok((*tool, *program, version))
         });
         let asked: Vec<_> = join_all(asking).await.into_iter().collect::<Result<_, Error>>()?;
-        for (_, path, version) in &asked {
-            if let Some((version, build)) = version.clone().zip(build(path)) {
+        for (tool, path, version) in &asked {
+            if let Some((version, build)) = version.clone().zip(build(tool, path)) {
                 known.0.insert((*path).clone(), Build { version, ..build });
             }
         }
@@ -84,7 +85,7 @@ impl Toolbox {
         args: &[&str],
         known: &VersionCache,
     ) -> Result<Option<Version>, Error> {
-        if let (Some(known), Some(now)) = (known.0.get(program), build(program))
+        if let (Some(known), Some(now)) = (known.0.get(program), build(tool, program))
             && (Build { version: known.version.clone(), ..now }) == *known
         {
             return Ok(Some(known.version.clone()));
@@ -102,8 +103,14 @@ impl Toolbox {
     }
 }
 
-fn build(program: &Path) -> Option<Build> {
-    let file = std::fs::metadata(program).ok()?;
+/// The build of a program; none if its file does not decide its version: a script, or a shim of a version manager, which is a
+/// link to a program of another name (`mise`, `aqua-proxy`) or a script (asdf).
+fn build(tool: &str, program: &Path) -> Option<Build> {
+    let real = std::fs::canonicalize(program).ok()?;
+    if !real.file_name()?.to_str()?.starts_with(tool) || !is_binary(&real) {
+        return None;
+    }
+    let file = std::fs::metadata(&real).ok()?;
     Some(Build {
         size: file.size(),
         changed: file.ctime(),
@@ -112,9 +119,34 @@ fn build(program: &Path) -> Option<Build> {
     })
 }
 
+/// Whether a file is a program in machine code: ELF, or Mach-O with 64 bits or for several architectures.
+fn is_binary(file: &Path) -> bool {
+    const MAGIC: [[u8; 4]; 3] = [*b"\x7fELF", [0xcf, 0xfa, 0xed, 0xfe], [0xca, 0xfe, 0xba, 0xbe]];
+    let mut start = [0; 4];
+    let read = std::fs::File::open(file).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && MAGIC.contains(&start)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_program_in_machine_code_under_its_own_name_has_a_build() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["helm", "helm-4.2.4", "mise"] {
+            std::fs::write(path(name), b"\x7fELF and more").unwrap();
+        }
+        std::fs::write(path("sops"), "#!/usr/bin/env bash\nexec asdf exec sops \"$@\"\n").unwrap();
+        std::os::unix::fs::symlink(path("mise"), path("kubectl")).unwrap();
+        std::os::unix::fs::symlink(path("helm-4.2.4"), path("helm-link")).unwrap();
+        assert!(build("helm", &path("helm")).is_some());
+        assert!(build("helm", &path("helm-link")).is_some(), "a link of a package manager");
+        for (tool, file) in [("kubectl", "kubectl"), ("sops", "sops"), ("helm", "nothing")] {
+            assert!(build(tool, &path(file)).is_none(), "{file}");
+        }
+    }
 
     proptest::proptest! {
         #[test]

@@ -46,3 +46,4 @@ mod support;
 mod terminal;
 mod unknown;
 mod verify;
+mod versions;

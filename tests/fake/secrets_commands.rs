@@ -156,13 +156,20 @@ fn ctrl_c_ends_a_command_that_asks() {
 fn a_template_without_a_command_is_reported() {
     let template = "{% for namespace in [\"external-secrets\"] %}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: a}\n\
                     stringData: {token: \"op://home/onepassword/token\"}\n{% endfor %}\n";
-    let ran = Fixture::for_command("check").file("bootstrap/resources.yaml.j2", template).run();
-    ran.assert().code(0);
-    for line in [
-        "Secrets are not applied: no command renders them",
-        "  - command: [minijinja-cli, bootstrap/resources.yaml.j2]",
-        "    - [op, inject]",
+    let secret = "kind: Secret\nmetadata: {name: a}\nstringData: {token: ref+op://home/onepassword/token}\n";
+    let with_template = Fixture::for_command("check").file("bootstrap/resources.yaml.j2", template);
+    let with_folder = Fixture::for_command("check")
+        .file("bootstrap/secrets/kustomization.yaml", "resources: [onepassword]\n")
+        .file("bootstrap/secrets/onepassword/kustomization.yaml", "resources: [secret.yaml]\n")
+        .file("bootstrap/secrets/onepassword/secret.yaml", secret);
+    for (fixture, lines) in [
+        (with_template, ["  - command: [minijinja-cli, bootstrap/resources.yaml.j2]", "    - [op, inject]"]),
+        (with_folder, ["  - command: [kubectl, kustomize, bootstrap/secrets]", "    - [vals, eval, -f, -]"]),
     ] {
-        assert!(ran.stdout.contains(line), "{line}\n{}", ran.stdout);
+        let ran = fixture.run();
+        ran.assert().code(0);
+        for line in std::iter::once("Secrets are not applied: no command renders them").chain(lines) {
+            assert!(ran.stdout.contains(line), "{line}\n{}", ran.stdout);
+        }
     }
 }

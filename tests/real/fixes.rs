@@ -142,12 +142,15 @@ const SOURCES: &[&str] = &[
     "gather/secrets.rs",    // sops: `kubectl api-resources`, which shows
     "check/cluster_identity.rs", // cluster-identity
     "tools/kubeconfig.rs",  // kubeconfig
-    "plan.rs",              // plan
+    "gather/manifests.rs",  // k3s-boot check, which fills the cache
+    "plan/namespaces.rs",   // plan: kubectl get, which shows
     "plan/recovery.rs",     // pending; `flux` is no program of the sandbox
     "report/diff.rs",       // the heading of a diff
     "report/failure.rs",    // k3s-boot check and status, which show
     "settings.rs",          // env
     "tools/sops.rs",        // sops
+    "run/failures.rs",      // the reason of a release, in words
+    "run/releases.rs",      // k3s-boot status, which shows
     "run/verify/warnings.rs", // k3s-boot status and kubectl describe, which show
 ];
 

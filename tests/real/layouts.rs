@@ -144,7 +144,7 @@ layouts! {
 fn single_helmfile_with_hooks() {
     let fixture = fixture("06-single-helmfile");
     assert_served(&fixture);
-    fixture.get("/api/v1/namespaces/kube-system/configmaps/pools");
+    fixture.get("/api/v1/namespaces/flux-system/configmaps/pools");
 }
 
 #[test]
