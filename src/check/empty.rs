@@ -168,7 +168,7 @@ fn inspected_inputs_are_ok() {
     let key = AgeKey { path: "/repository/age.key".into(), mode: 0o600, ..AgeKey::default() };
     world.desired.age_key = Some(key);
     let coverage = &mut world.desired.coverage;
-    (coverage.requires_variables, coverage.app_folders, coverage.scripts) = (true, 1, 1);
+    (coverage.requires_variables, coverage.app_folders) = (true, 1);
     let program =
         |name| Program { name, path: Some("/bin/x".into()), version: Ok(Some(Version::new(3, 18, 0))) };
     world.observed.programs = vec![program("helm")];
@@ -176,7 +176,7 @@ fn inspected_inputs_are_ok() {
         let rule = ALL.iter().find(|rule| rule.id == id).unwrap();
         world.ask(rule) == Answer::Ok
     };
-    let read = ["config", "env", "programs", "versions", "helmfile", "hooks", "namespaces", "old-script"];
+    let read = ["config", "env", "programs", "versions", "helmfile", "hooks", "namespaces"];
     let keys = ["age-key", "age-key-mode", "age-key-git", "age-key-flux"];
     for id in read.iter().chain(&keys) {
         assert!(is_ok(&world, id), "{id}");

@@ -74,6 +74,13 @@ fn state(text: &str) -> EncryptedState {
     EncryptedState::Encrypted { age: recipients, others }
 }
 
+/// Whether an encrypted file has manifests, of which SOPS leaves the keys readable; others hold data for a template or a tool.
+pub(crate) fn has_manifests(text: &str) -> bool {
+    let mut documents =
+        yaml::documents::<Value>(text, PRINTED).flatten().filter(|document| !document.is_null());
+    documents.any(|document| document.get("kind").is_some() || document.get("items").is_some())
+}
+
 /// The decrypted values that are encrypted in the file, except those that only identify its objects.
 pub(crate) fn decrypted_values(encrypted: &str, decrypted: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -121,6 +128,14 @@ fn sequence<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_with_manifests_is_recognized_without_decrypting_it() {
+        assert!(has_manifests("apiVersion: ENC[x]\nkind: ENC[x]\nsops: {}\n"));
+        assert!(has_manifests("---\n---\nitems: []\nsops: {}\n"));
+        assert!(!has_manifests("token: ENC[x]\nsops: {}\n"));
+        assert!(!has_manifests(""));
+    }
 
     #[test]
     fn values_that_were_encrypted_are_found() {

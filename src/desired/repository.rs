@@ -29,15 +29,21 @@ struct Layout {
 }
 
 /// The layouts of public repositories with a bootstrap helmfile.
-const LAYOUTS: [Layout; 7] = [
+const LAYOUTS: [Layout; 10] = [
     Layout { crds: Some("bootstrap/helmfile/crds"), apps: "bootstrap/helmfile/apps" },
     Layout { crds: Some("bootstrap/helmfile.d/00-crds"), apps: "bootstrap/helmfile.d/01-apps" },
+    Layout { crds: Some("bootstrap/helmfile.d/crds"), apps: "bootstrap/helmfile.d/apps" },
     Layout { crds: Some("kubernetes/bootstrap/helmfile/crds"), apps: "kubernetes/bootstrap/helmfile/apps" },
     Layout {
         crds: Some("kubernetes/bootstrap/helmfile.d/00-crds"),
         apps: "kubernetes/bootstrap/helmfile.d/01-apps",
     },
-    Layout { crds: None, apps: "bootstrap/helmfile" },
+    Layout {
+        crds: Some("kubernetes/bootstrap/helmfile.d/crds"),
+        apps: "kubernetes/bootstrap/helmfile.d/apps",
+    },
+    Layout { crds: Some("bootstrap/crds/helmfile"), apps: "bootstrap/helmfile" },
+    Layout { crds: None, apps: "bootstrap/apps/helmfile" },
     Layout { crds: None, apps: "kubernetes/bootstrap/helmfile" },
     Layout { crds: None, apps: "kubernetes/bootstrap/apps/helmfile" },
 ];
@@ -117,12 +123,13 @@ fn several(root: &Path, crds: &[PathBuf], apps: &[PathBuf]) -> Finding {
 }
 
 /// The folders with encrypted files for the bootstrap.
-const ENCRYPTED: [&str; 6] = [
+const ENCRYPTED: [&str; 7] = [
     "bootstrap",
     "bootstrap/secrets",
     "bootstrap/helmfile.d/secrets",
     "kubernetes/bootstrap",
     "kubernetes/bootstrap/secrets",
+    "kubernetes/components/common",
     "kubernetes/components/common/sops",
 ];
 
@@ -231,6 +238,19 @@ mod tests {
         assert!(found(tree(&both).path(), &none).is_err());
         // CRDs of another layout are not taken without being asked for.
         assert!(found(tree(&[old, crds]).path(), &none).is_err());
+    }
+
+    #[test]
+    fn pairs_of_helmfiles_are_found() {
+        let none = HelmfilePaths::default();
+        for pair in [
+            ["bootstrap/helmfile.d/crds.yaml", "bootstrap/helmfile.d/apps.yaml"],
+            ["bootstrap/crds/helmfile.yaml", "bootstrap/helmfile.yaml"],
+            ["kubernetes/bootstrap/helmfile.d/crds.yaml", "kubernetes/bootstrap/helmfile.d/apps.yaml.gotmpl"],
+        ] {
+            assert_eq!(found(tree(&pair).path(), &none).unwrap(), pair);
+            assert_eq!(found(tree(&pair[1..]).path(), &none).unwrap(), pair[1..]);
+        }
     }
 
     #[test]

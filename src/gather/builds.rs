@@ -439,7 +439,11 @@ fn is_refused(reason: &str) -> bool {
 }
 
 fn other_context(release: &Release, context: &str) -> Option<Finding> {
-    let asked = release.kube_context.as_ref().filter(|asked| *asked != context)?;
+    // Without a kubeconfig, any context may be right; so may one that a missing variable decides.
+    let asked = release.kube_context.as_ref().filter(|asked| *asked != context && *asked != STAND_IN)?;
+    if context.is_empty() {
+        return None;
+    }
     let finding = Finding::error("helmfile", "Release sets a different context");
     Some(finding.with("release", release.id()).with("kubeContext", asked).with("context", context))
 }

@@ -15,7 +15,7 @@ use crate::desired::distribution::decide;
 use crate::desired::namespaces::{self, Declared};
 use crate::desired::objects::{self, sops_age};
 use crate::desired::state_file::{self, StateFile};
-use crate::desired::{AgeKey, age, repository, sops_config};
+use crate::desired::{AgeKey, age, encrypted, repository, sops_config};
 use crate::observed::Program;
 use crate::process::find_program;
 use crate::settings::{PROGRAMS, Settings, missing_env};
@@ -73,8 +73,9 @@ pub(crate) fn files(settings: &Settings, redactor: &Redactor) -> Files {
     // The CI of a repository should not have the key.
     let is_missing = !settings.offline && !has_key_file(settings);
     let mut no_age_key = is_missing.then(|| no_age_key(settings));
-    let mut encrypted = Vec::new();
+    let mut applied = Vec::new();
     let named = settings.secret_files.clone();
+    let is_named = named.is_some();
     let config = files::text(&settings.root.join(".sops.yaml"), LARGEST).ok();
     let recipients = age_key.as_ref().map_or(&[][..], |(key, _)| &key.public);
     for path in named.unwrap_or_else(|| repository::encrypted_files(&settings.root)) {
@@ -82,9 +83,17 @@ pub(crate) fn files(settings: &Settings, redactor: &Redactor) -> Files {
         let encrypt = sops_config::encrypt_command(relative, config.as_deref(), recipients);
         let good = findings.keep(read("sops", &path, LARGEST).and_then(|text| {
             no_age_key = no_age_key.take().filter(|_| !sops_age::is_named(&text));
-            objects::check_encrypted(&path, &text, &encrypt)
+            objects::check_encrypted(&path, &text, &encrypt)?;
+            Ok(is_named || encrypted::has_manifests(&text))
         }));
-        encrypted.extend(good.map(|()| path));
+        match good {
+            Some(true) => applied.push(path),
+            Some(false) => findings.0.push(
+                Finding::info("sops", "Encrypted file has no manifests and is not applied")
+                    .with("file", path.display()),
+            ),
+            None => {}
+        }
     }
     let mut declared = namespaces::declared(&settings.root);
     findings.0.append(&mut declared.problems);
@@ -97,7 +106,7 @@ pub(crate) fn files(settings: &Settings, redactor: &Redactor) -> Files {
         programs,
         target,
         helmfiles,
-        encrypted,
+        encrypted: applied,
         age_key,
         no_age_key,
         declared,

@@ -271,3 +271,44 @@ fn garbage_from_tools_never_panics() {
         }
     }
 }
+
+#[test]
+fn an_encrypted_file_without_manifests_is_not_applied() {
+    let data = "token: ENC[AES256_GCM,data:x]\nsops: {mac: 'ENC[x]'}\n";
+    let common = "kind: Secret\nstringData: {a: 'ENC[x]'}\nsops: {mac: 'ENC[x]'}\n";
+    let fixture = || {
+        Fixture::for_command("check")
+            .file("bootstrap/data.sops.yaml", data)
+            .file("kubernetes/components/common/cluster-secrets.sops.yaml", common)
+            .args(&["--offline"])
+    };
+    let ran = fixture().run();
+    ran.assert().code(0);
+    let words = "Encrypted file has no manifests and is not applied\n      file: [TMP]/root/bootstrap/data.sops.yaml\n";
+    assert!(ran.stdout.contains(words), "{}", ran.stdout);
+    let listed = Fixture::new()
+        .file("kubernetes/components/common/cluster-secrets.sops.yaml", common)
+        .args(&["--list"])
+        .run();
+    assert!(
+        listed.stdout.contains("  kubernetes/components/common/cluster-secrets.sops.yaml\n"),
+        "{}",
+        listed.stdout
+    );
+}
+
+#[test]
+fn offline_every_context_may_be_right() {
+    let of_production = |command: &str, args: &[&str]| {
+        let fixture = Fixture::for_command(command).args(args);
+        let built = scenario::apps_build(&fixture.canaries)
+            .replace("version: 0.54.0\n", "version: 0.54.0\n    kubeContext: production\n");
+        fixture.rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": built})).run()
+    };
+    let words = "Release sets a different context";
+    let ran = of_production("check", &[]);
+    assert!(ran.stdout.contains(words), "{}", ran.stdout);
+    let ran = of_production("check", &["--offline"]);
+    ran.assert().code(0);
+    assert!(!ran.stdout.contains(words), "{}", ran.stdout);
+}

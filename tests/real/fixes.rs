@@ -149,6 +149,7 @@ const SOURCES: &[&str] = &[
     "report/failure.rs",    // k3s-boot check and status, which show
     "settings.rs",          // env
     "tools/sops.rs",        // sops
+    "report/version.rs",    // the name of the program
     "run/failures.rs",      // the reason of a release, in words
     "run/releases.rs",      // k3s-boot status, which shows
     "run/verify/warnings.rs", // k3s-boot status and kubectl describe, which show

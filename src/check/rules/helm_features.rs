@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::base::finding::Finding;
+use crate::base::finding::{Finding, Severity};
 use crate::check::{Answer, Check, Facts, Group, Inspection, NO_RELEASES, Needs, Rule};
 use crate::desired::releases::Release;
 
@@ -13,8 +13,8 @@ pub(super) const RULE: Rule = Rule {
     title: "programs, plugins and Helm features that releases use are available",
     why: "helmfile and Helm look for hook commands, plugins and kustomize only when they reach a release, after the \
           ones before it are installed. Helm 4 accepts only plugins of type `postrenderer/v1` as post-renderers, \
-          `secrets` needs the plugin helm-secrets, patches need kustomize, and `forceConflicts`, `rollbackOnFailure` \
-          and `serverSide` need Helm 4.",
+          `secrets` needs the plugin helm-secrets, patches need kustomize, `forceConflicts`, `rollbackOnFailure` and \
+          `serverSide` need Helm 4, and `recreatePods` and `force` need Helm 3.",
     essential: false,
     needs: Needs::Files,
     check: Check::Facts(check),
@@ -95,10 +95,24 @@ const NO_VERSION: &str = "the version of helm is unknown";
 
 fn helm_4(facts: &Facts<'_>, release: &Release, inspection: &mut Inspection) {
     let keys = &release.requirements.helm_4;
+    let old = &release.requirements.helm_3;
     match facts.observed.helm_major() {
-        _ if keys.is_empty() => {}
+        Some(4..) if !old.is_empty() => {
+            let finding = Finding::error(RULE.id, "Release needs Helm 3")
+                .with("release", release.id())
+                .with("keys", old.join(" "))
+                .fix("remove the keys, which Helm 4 does not support, or install Helm 3");
+            // The first sync works.
+            let is_late = *old == ["force"];
+            inspection.find(Some(if is_late {
+                Finding { severity: Severity::Warning, ..finding }
+            } else {
+                finding
+            }));
+        }
+        _ if keys.is_empty() && old.is_empty() => {}
         None => inspection.miss(NO_VERSION),
-        Some(3) => inspection.find(Some(
+        Some(3) if !keys.is_empty() => inspection.find(Some(
             Finding::error(RULE.id, "Release needs Helm 4")
                 .with("release", release.id())
                 .with("keys", keys.join(" "))
@@ -158,6 +172,27 @@ mod tests {
                 "n/b, n/c: Hook command not found",
             ]
         );
+    }
+
+    #[test]
+    fn keys_of_helm_3_are_reported_with_helm_4() {
+        let found = |keys: &str, helm: u64| {
+            let mut world = World::of(&format!("- {{name: a, namespace: n, chart: ./a, {keys}}}\n"));
+            let version = Ok(Some(Version::new(helm, 2, 0)));
+            world.observed.programs = vec![Program { name: "helm", path: None, version }];
+            match world.ask(&RULE) {
+                Answer::Found(findings) => {
+                    findings.iter().map(|one| (one.severity, one.summary.clone())).collect()
+                }
+                _ => Vec::new(),
+            }
+        };
+        let summary = || "Release needs Helm 3".to_owned();
+        assert_eq!(found("recreatePods: true", 4), [(Severity::Error, summary())]);
+        assert_eq!(found("force: true", 4), [(Severity::Warning, summary())]);
+        for (keys, helm) in [("recreatePods: true", 3), ("force: true", 3), ("force: false", 4)] {
+            assert_eq!(found(keys, helm), [], "{keys} {helm}");
+        }
     }
 
     #[test]

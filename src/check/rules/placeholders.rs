@@ -107,8 +107,14 @@ fn of_release(release: &Release, values: &Value, known: &Substitutions) -> Vec<F
             add(Outcome::Emptied, &text, placeholder);
         }
     }
+    // One block for all variables: two with the same key cannot both be pasted.
+    let is_missing = |name: &&str| !known.set.contains(*name) && known.environment_lines([*name]).is_some();
+    let names = found.keys().map(|(_, _, placeholder)| placeholder.name.clone()).collect::<Vec<_>>();
+    let missing: Vec<_> = names.iter().map(String::as_str).filter(is_missing).collect();
+    let lines = known.environment_lines(missing.iter().copied());
     let findings = found.into_iter().map(|((outcome, severity, placeholder), paths)| {
-        finding(release, outcome, severity, &placeholder, &paths, (known, raw))
+        let lines = lines.as_deref().filter(|_| missing.contains(&placeholder.name.as_str()));
+        finding(release, outcome, severity, &placeholder, &paths, (known, raw, lines))
     });
     findings.collect()
 }
@@ -179,7 +185,7 @@ fn finding(
     severity: Severity,
     placeholder: &Placeholder,
     paths: &[String],
-    (known, raw): (&Substitutions, Option<&HelmRelease>),
+    (known, raw, environment): (&Substitutions, Option<&HelmRelease>, Option<&str>),
 ) -> Finding {
     let summary = match (outcome, severity) {
         (Outcome::Left, Severity::Warning) => "Values contain a placeholder",
@@ -205,7 +211,7 @@ fn finding(
         || raw.is_some_and(|raw| raw.values.to_string().contains(&json_inner(&placeholder.text)));
     let replace = replacement(release, outcome, severity, placeholder, own, is_copied);
     let is_set = own.is_some() || known.set.contains(name);
-    let define = match known.environment_lines([name]).filter(|_| !is_set) {
+    let define = match environment.filter(|_| !is_set) {
         Some(lines) => Some(format!("add to k3s-boot.yaml:\n{lines}")),
         None if is_set || placeholder.default.is_some() => None,
         None if outcome == Outcome::Left && severity == Severity::Info => None,

@@ -45,7 +45,7 @@ fn of_helmfile(helmfile: &Helmfile) -> Vec<Finding> {
         findings.extend(unknown.map(|need| {
             found(helmfile, release, "Release needs a release that is not in the helmfile")
                 .with("needs", need)
-                .fix("write it as `namespace/name`, or remove it")
+                .fix("add that release to the helmfile, or remove it from `needs`; the form is `namespace/name`")
         }));
     }
     if findings.is_empty() {

@@ -133,11 +133,11 @@ pub(super) const OLD_SCRIPT: Rule = Rule {
     essential: false,
     needs: Needs::Files,
     check: Check::Reported(|facts| {
-        // A script of that name may be another program.
         if facts.desired.coverage.scripts == 0 {
             Answer::not_applicable("there is no bootstrap-apps.sh")
         } else {
-            Answer::Ok
+            // A script of that name may be another program.
+            Answer::not_applicable("bootstrap-apps.sh is not the original one")
         }
     }),
 };
@@ -258,7 +258,7 @@ mod tests {
         let mut world = World::shipped();
         world.assert_found(&OLD_SCRIPT, &["- there is no bootstrap-apps.sh"]);
         world.desired.coverage.scripts = 1;
-        world.assert_found(&OLD_SCRIPT, &[]);
+        world.assert_found(&OLD_SCRIPT, &["- bootstrap-apps.sh is not the original one"]);
         world.desired.problems.push(Finding::warning("old-script", "Old bootstrap script is still there"));
         world.assert_found(&OLD_SCRIPT, &["warning Old bootstrap script is still there"]);
     }

@@ -29,6 +29,10 @@ const KUSTOMIZE: [&str; 3] = ["jsonPatches", "strategicMergePatches", "transform
 /// Keys that helmfile rejects with Helm 3.
 const HELM_4: [&str; 3] = ["forceConflicts", "rollbackOnFailure", "serverSide"];
 
+/// Keys for which helmfile passes flags that Helm 4 rejects: always (`--recreate-pods`), or when the release is synced again
+/// (`--force`, which helmfile 1.7.4 passes on and Helm 4 takes for `--force-replace`, together with server-side apply).
+const HELM_3: [&str; 2] = ["force", "recreatePods"];
+
 /// The programs and plugins that the keys of a release need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Requirements {
@@ -42,6 +46,8 @@ pub(crate) struct Requirements {
     pub kustomize_binary: Option<String>,
     /// The keys that helmfile rejects with Helm 3.
     pub helm_4: Vec<&'static str>,
+    /// The keys that do not work with Helm 4.
+    pub helm_3: Vec<&'static str>,
 }
 
 impl Requirements {
@@ -67,6 +73,7 @@ impl Requirements {
             kustomize_binary: binary.map(ToOwned::to_owned),
             kustomize,
             helm_4: used(&HELM_4),
+            helm_3: used(&HELM_3),
         }
     }
 
@@ -120,7 +127,9 @@ mod tests {
     fn requirements_are_read() {
         let keys = |text: &str| serde_yaml::from_str::<BTreeMap<String, Value>>(text).unwrap();
         let hooks = "- {events: [presync], command: sh}\n- {events: [postsync], command: ./x.sh}\n";
-        let release = keys("{jsonPatches: [{a: b}], transformers: [], forceConflicts: true, serverSide: ''}");
+        let release = keys(
+            "{jsonPatches: [{a: b}], transformers: [], forceConflicts: true, serverSide: '', recreatePods: true, force: false}",
+        );
         let defaults = keys("{postRenderer: pr, rollbackOnFailure: false}");
         let hooks = Hook::list(&serde_yaml::from_str(hooks).unwrap(), false);
         let expected = Requirements {
@@ -129,6 +138,7 @@ mod tests {
             kustomize: vec!["jsonPatches"],
             kustomize_binary: Some("kubectl kustomize".to_owned()),
             helm_4: vec!["forceConflicts"],
+            helm_3: vec!["recreatePods"],
         };
         let found = Requirements::new(&release, &defaults, &hooks, Some("kubectl kustomize"));
         assert_eq!((found.kustomize_program(), &found), (Some("kubectl"), &expected));
