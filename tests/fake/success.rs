@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::fixture::Fixture;
 use super::scenario;
+use super::support::fake_tool;
 
 /// The only test that pins a whole log: the format and the order of its lines.
 #[test]
@@ -124,7 +125,12 @@ fn calls_of_a_first_run() {
 
 #[test]
 fn second_run_applies_nothing_and_reuses_versions() {
-    let fixture = Fixture::new();
+    // The version of a link to a program of another name is not remembered.
+    let programs = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    for tool in ["helmfile", "kubectl", "sops", "helm"] {
+        std::fs::hard_link(fake_tool(), programs.path().join(tool)).unwrap();
+    }
+    let fixture = Fixture::new().env("PATH", &programs.path().display().to_string());
     let first = fixture.run();
     let secret = |name: &str, key: &str, value: &str| {
         use base64::Engine as _;

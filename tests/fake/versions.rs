@@ -42,3 +42,12 @@ fn all_checks_are_listed() {
     assert_eq!(listed, ids.collect::<Vec<_>>());
     assert!(ran.calls.is_empty());
 }
+
+/// A shim of a version manager is a link to a program of another name, and so are the fake tools.
+#[test]
+fn the_version_of_a_shim_is_asked_each_time() {
+    let fixture = Fixture::for_command("version");
+    for _ in 0..2 {
+        assert_eq!(fixture.run().calls_of("helm", "version").len(), 1);
+    }
+}
