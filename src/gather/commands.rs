@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use super::Context;
 use super::manifests::is_kustomization;
-use super::pipeline::{self, missing_program};
+use super::pipeline;
 use crate::base::error::Error;
 use crate::base::files::{self, Entry, LARGEST};
 use crate::base::finding::Finding;
@@ -40,8 +40,9 @@ impl CommandOutputs {
 async fn run(context: Context<'_>) -> Result<Vec<(ObjectSource, Result<SecretString, Finding>)>, Error> {
     let Context { settings, tools, .. } = context;
     let mut outputs = Vec::new();
-    // Nobody is asked for a password that is not needed.
-    if settings.offline || settings.plan_options.stages.has(Stage::Secrets) {
+    // A program does not ask for a password that is not needed. [`problems`] has reported the others.
+    let is_skipped = settings.offline || settings.plan_options.stages.has(Stage::Secrets);
+    if is_skipped || settings.secret_commands.iter().any(|command| !unusable(settings, command).is_empty()) {
         return Ok(outputs);
     }
     for command in &settings.secret_commands {
@@ -82,7 +83,15 @@ fn unusable(settings: &Settings, command: &SecretsCommand) -> Vec<Finding> {
         return vec![problem.with(source.key(), &source).with("directory", command.directory.display())];
     }
     let found = |name: &&str| find_program(name, settings.path.as_deref(), &command.directory).is_some();
-    command.programs().filter(|name| !found(name)).map(|name| missing_program(command, name)).collect()
+    let missing = command.programs().filter(|name| !found(name)).map(|name| {
+        let source = ObjectSource::Command(command.to_string());
+        Finding::error(source.rule(), "Program of a command not found")
+            .with(source.key(), &source)
+            .with("program", name)
+            .with("directory", command.directory.display())
+            .fix(format!("install {name}, or add it to PATH"))
+    });
+    missing.collect()
 }
 
 /// The files and kustomizations that need a command, by their paths relative to the root.

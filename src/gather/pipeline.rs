@@ -35,9 +35,9 @@ pub(super) async fn run(
     let mut passed: Option<SecretSlice<u8>> = None;
     for words in &command.pipeline {
         let Some((name, args)) = words.split_first() else { continue };
-        let Some(program) = find_program(name, tools.runner.search_path(), &command.directory) else {
-            return Ok(Err(missing_program(command, name)));
-        };
+        // Starting a program that was not found fails with the reason.
+        let program =
+            find_program(name, tools.runner.search_path(), &command.directory).unwrap_or_else(|| name.into());
         let mut invocation = Invocation::new("secrets command", program, args)
             .folder(&command.directory)
             .deadline(end.saturating_duration_since(Instant::now()))
@@ -67,14 +67,4 @@ pub(super) async fn run(
     let bytes = passed.as_ref().map(|bytes| bytes.expose_secret().to_vec()).unwrap_or_default();
     let text = String::from_utf8(bytes).map(SecretString::from);
     Ok(text.map_err(|_| problem("Output of a command is not text")))
-}
-
-/// The finding for a program that is not installed.
-pub(super) fn missing_program(command: &SecretsCommand, name: &str) -> Finding {
-    let source = ObjectSource::Command(command.to_string());
-    Finding::error(source.rule(), "Program of a command not found")
-        .with(source.key(), &source)
-        .with("program", name)
-        .with("directory", command.directory.display())
-        .fix(format!("install {name}, or add it to PATH"))
 }

@@ -115,6 +115,16 @@ fn output_that_is_no_manifest_is_reported_without_content() {
 }
 
 #[test]
+fn a_missing_program_is_reported_once_and_no_command_runs() {
+    let config = "  - {command: [/bin/sh, -c, ': > ../ran']}\n  - {command: [no-such-program]}\n";
+    let fixture = fixture("check", config);
+    let ran = fixture.run();
+    ran.assert().code(1);
+    assert_eq!(ran.stdout.matches("Program of a command not found").count(), 1, "{}", ran.stdout);
+    assert!(!fixture.path("ran").exists());
+}
+
+#[test]
 fn a_password_is_asked_for_on_the_terminal() {
     let script = "/usr/bin/stty -echo < /dev/tty; printf \"Master password: \" >&2; read -r password < /dev/tty; \
                   echo \"$password\" >&2; test \"$password\" = \"$(/bin/cat ../password)\" && /bin/cat ../output";
