@@ -26,6 +26,20 @@ use crate::plan::Plan;
 use crate::plan::releases::{ReleaseAction, ReleasePlan};
 
 words! {
+    /// What would happen to a namespace, an object or a custom resource definition.
+    ItemChange {
+        /// It would be created.
+        Create = "create",
+        /// Some of its fields would change.
+        Change = "change",
+        /// It is up to date.
+        Unchanged = "unchanged",
+        /// It is newer or managed elsewhere, or cannot be applied.
+        Skip = "skip",
+    }
+}
+
+words! {
     /// What would happen to a release.
     ReleaseChange {
         /// It would be installed.

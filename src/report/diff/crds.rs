@@ -3,23 +3,9 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::after_colon;
+use super::{ItemChange, after_colon};
 use crate::base::redact::Redactor;
 use crate::plan::crds::{CrdAction, CrdPlan};
-
-words! {
-    /// What would happen to a custom resource definition.
-    CrdChange {
-        /// It would be created.
-        Create = "create",
-        /// Some of its fields would change.
-        Change = "change",
-        /// It is up to date.
-        Unchanged = "unchanged",
-        /// It is newer or managed elsewhere, or cannot be applied.
-        Skip = "skip",
-    }
-}
 
 /// A custom resource definition.
 #[derive(Debug, JsonSchema, Serialize)]
@@ -28,7 +14,7 @@ pub(crate) struct CrdDiff {
     /// The release whose chart contains it.
     pub release: String,
     /// What would happen to it.
-    pub action: CrdChange,
+    pub action: ItemChange,
     /// The fields that differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<String>,
@@ -40,23 +26,23 @@ pub(crate) struct CrdDiff {
 impl CrdDiff {
     pub(super) fn new(plan: &CrdPlan, redactor: &Redactor) -> Self {
         let (action, fields, reason) = match &plan.action {
-            CrdAction::Create(_) => (CrdChange::Create, Vec::new(), None),
-            CrdAction::Change(fields, _) => (CrdChange::Change, fields.clone(), None),
-            CrdAction::UpToDate => (CrdChange::Unchanged, Vec::new(), None),
+            CrdAction::Create(_) => (ItemChange::Create, Vec::new(), None),
+            CrdAction::Change(fields, _) => (ItemChange::Change, fields.clone(), None),
+            CrdAction::UpToDate => (ItemChange::Unchanged, Vec::new(), None),
             CrdAction::ManagedElsewhere(owner) => {
-                (CrdChange::Skip, Vec::new(), Some(format!("managed by {owner}")))
+                (ItemChange::Skip, Vec::new(), Some(format!("managed by {owner}")))
             }
-            CrdAction::Newer => (CrdChange::Skip, Vec::new(), Some("newer in the cluster".to_owned())),
+            CrdAction::Newer => (ItemChange::Skip, Vec::new(), Some("newer in the cluster".to_owned())),
             CrdAction::KeepsVersions(versions) => {
                 let versions = versions.join(", ");
                 (
-                    CrdChange::Skip,
+                    ItemChange::Skip,
                     Vec::new(),
                     Some(format!("has stored versions that the chart does not have: {versions}")),
                 )
             }
             CrdAction::Rejected(reason) => {
-                (CrdChange::Skip, Vec::new(), Some(redactor.apply(reason).into_owned()))
+                (ItemChange::Skip, Vec::new(), Some(redactor.apply(reason).into_owned()))
             }
         };
         Self { name: plan.name.clone(), release: plan.release.to_string(), action, fields, reason }

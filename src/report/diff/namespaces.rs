@@ -3,23 +3,9 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{ValueDiff, after_colon};
+use super::{ItemChange, ValueDiff, after_colon};
 use crate::base::redact::Redactor;
 use crate::plan::namespaces::{NamespaceAction, NamespacePlan};
-
-words! {
-    /// What would happen to a namespace.
-    NamespaceChange {
-        /// It would be created.
-        Create = "create",
-        /// Labels or annotations would change.
-        Change = "change",
-        /// It exists.
-        Unchanged = "unchanged",
-        /// Labels or annotations differ, but Flux manages it.
-        Skip = "skip",
-    }
-}
 
 /// A namespace.
 #[derive(Debug, JsonSchema, Serialize)]
@@ -30,7 +16,7 @@ pub(crate) struct NamespaceDiff {
     /// `default`.
     pub source: String,
     /// What would happen to it.
-    pub action: NamespaceChange,
+    pub action: ItemChange,
     /// The labels and annotations that would be set.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<ValueDiff>,
@@ -42,11 +28,11 @@ pub(crate) struct NamespaceDiff {
 impl NamespaceDiff {
     pub(super) fn new(plan: &NamespacePlan, redactor: &Redactor) -> Self {
         let (action, reason) = match &plan.action {
-            NamespaceAction::Create => (NamespaceChange::Create, None),
-            NamespaceAction::Change => (NamespaceChange::Change, None),
-            NamespaceAction::Exists => (NamespaceChange::Unchanged, None),
+            NamespaceAction::Create => (ItemChange::Create, None),
+            NamespaceAction::Change => (ItemChange::Change, None),
+            NamespaceAction::Exists => (ItemChange::Unchanged, None),
             NamespaceAction::ManagedByFlux(owner) => {
-                (NamespaceChange::Skip, Some(format!("managed by Kustomization {owner}")))
+                (ItemChange::Skip, Some(format!("managed by Kustomization {owner}")))
             }
         };
         Self {

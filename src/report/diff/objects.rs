@@ -3,23 +3,9 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::after_colon;
+use super::{ItemChange, after_colon};
 use crate::base::stages::Stage;
 use crate::plan::objects::{ObjectAction, ObjectPlan};
-
-words! {
-    /// What would happen to an object that k3s-boot applies itself.
-    AppliedChange {
-        /// It would be created.
-        Create = "create",
-        /// Some of its fields would change.
-        Change = "change",
-        /// It is up to date.
-        Unchanged = "unchanged",
-        /// Flux or a Helm release manages it, or it is newer in the cluster.
-        Skip = "skip",
-    }
-}
 
 /// An object that k3s-boot applies itself; never its contents.
 #[derive(Debug, JsonSchema, Serialize)]
@@ -30,7 +16,7 @@ pub(crate) struct AppliedDiff {
     /// `namespace/name`.
     pub name: String,
     /// What would happen to it.
-    pub action: AppliedChange,
+    pub action: ItemChange,
     /// The fields that differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<String>,
@@ -43,13 +29,13 @@ impl AppliedDiff {
     pub(super) fn new(plan: &ObjectPlan) -> Self {
         let ObjectPlan { id, stage, action } = plan;
         let (action, fields, reason) = match action {
-            ObjectAction::Create => (AppliedChange::Create, Vec::new(), None),
-            ObjectAction::Change(fields) => (AppliedChange::Change, fields.clone(), None),
-            ObjectAction::UpToDate => (AppliedChange::Unchanged, Vec::new(), None),
+            ObjectAction::Create => (ItemChange::Create, Vec::new(), None),
+            ObjectAction::Change(fields) => (ItemChange::Change, fields.clone(), None),
+            ObjectAction::UpToDate => (ItemChange::Unchanged, Vec::new(), None),
             ObjectAction::ManagedElsewhere(owner) => {
-                (AppliedChange::Skip, Vec::new(), Some(format!("managed by {owner}")))
+                (ItemChange::Skip, Vec::new(), Some(format!("managed by {owner}")))
             }
-            ObjectAction::Keep(reason) => (AppliedChange::Skip, Vec::new(), Some(reason.clone())),
+            ObjectAction::Keep(reason) => (ItemChange::Skip, Vec::new(), Some(reason.clone())),
         };
         Self { stage: *stage, kind: id.kind.clone(), name: id.path(), action, fields, reason }
     }
