@@ -160,8 +160,7 @@ pub(crate) async fn gather(
         variables: &tools.variables.public_values(),
     };
     // Must happen before any of the values can be printed.
-    secret_values::mark(&mut builds, &plain, redactor);
-    secret_values::add_outputs(outputs, &plain, redactor);
+    secret_values::mark(&mut builds, outputs, &plain, redactor);
     environment::mark(&mut builds, tools);
 
     let coverage = coverage(context, &files, &builds);
@@ -341,7 +340,7 @@ fn programs(found: Vec<Program>, versions: &[(&str, Fact<Option<semver::Version>
 
 /// Why the releases of some helmfiles are unknown.
 fn unread(settings: &Settings, builds: &[builds::Build]) -> Option<String> {
-    let name = |path: &Path| path.strip_prefix(&settings.root).unwrap_or(path).display().to_string();
+    let name = |path: &Path| settings.relative(path).display().to_string();
     let unread = builds.iter().filter(|build| !build.is_read).map(|build| name(&build.helmfile.path));
     let unread: Vec<_> = unread.collect();
     let verb = if unread.len() == 1 { "was" } else { "were" };
@@ -369,7 +368,7 @@ fn encrypted_files(
     bootstrap: &[PathBuf],
     tracked: &Fact<BTreeSet<PathBuf>>,
 ) -> Vec<encrypted::EncryptedFile> {
-    let relative = |path: &PathBuf| path.strip_prefix(&settings.root).unwrap_or(path).to_owned();
+    let relative = |path: &PathBuf| settings.relative(path).to_owned();
     let bootstrap: BTreeSet<PathBuf> = bootstrap.iter().map(relative).collect();
     let tracked = tracked.iter().flatten().filter(|path| repository::is_encrypted_name(path));
     let all: BTreeSet<_> = bootstrap.iter().chain(tracked).collect();

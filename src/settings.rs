@@ -9,7 +9,7 @@ mod root;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::config::{Config, Text, Timeout};
@@ -170,6 +170,11 @@ impl Settings {
             cluster_flag: self.cluster_flag.clone(),
             moved_from: self.moved_from.clone(),
         }
+    }
+
+    /// A path relative to the root of the repository, if it lies there.
+    pub(crate) fn relative<'a>(&self, path: &'a Path) -> &'a Path {
+        path.strip_prefix(&self.root).unwrap_or(path)
     }
 
     /// Resolves the settings that all commands share.

@@ -6,6 +6,12 @@ use std::hash::{BuildHasher as _, RandomState};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+/// The SHA-256 hash, in lower-case hexadecimal digits.
+pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
 
 /// The key of the hashes, which is random for each run.
 #[derive(Clone, Debug, Default)]

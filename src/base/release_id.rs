@@ -3,7 +3,8 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+
+use super::fingerprint::sha256;
 
 /// A Helm release, unique in a cluster by namespace and name. In text it is `NAMESPACE/NAME`, or `NAME` if the namespace is
 /// unknown.
@@ -95,7 +96,7 @@ fn shortened(name: &str) -> String {
     if name.len() <= MAX_NAME_LENGTH {
         return name.to_owned();
     }
-    let hash = format!("{:x}", Sha256::digest(name));
+    let hash = sha256(name);
     let kept = name.floor_char_boundary(MAX_NAME_LENGTH - HASH_LENGTH - 1);
     format!("{}-{}", &name[..kept], &hash[..HASH_LENGTH])
 }

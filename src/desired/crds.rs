@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::manifests;
 use super::objects::ObjectId;
 use super::releases::Release;
 use crate::base::fact::Fact;
+use crate::base::fingerprint::sha256;
 use crate::base::release_id::ReleaseId;
 
 const API_VERSION: &str = "apiextensions.k8s.io/v1";
@@ -71,7 +71,7 @@ impl Crd {
         // Generators of definitions leave an empty one, which belongs to the API server.
         manifest.as_object_mut()?.remove("status");
         let manifest = manifest.to_string();
-        let digest = format!("sha256:{:x}", Sha256::digest(manifest.as_bytes()));
+        let digest = format!("sha256:{}", sha256(&manifest));
         Some(Self { name: id.name, digest, manifest, ..Self::default() })
     }
 

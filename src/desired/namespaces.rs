@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use self::kustomize::Reader;
-use super::repository::{FLUX_NAMESPACE, app_folders, is_namespace};
+use super::repository::{FLUX_NAMESPACE, KUSTOMIZATIONS, app_folders, is_namespace};
 use super::synced::Synced;
 use crate::base::files;
 use crate::base::finding::Finding;
@@ -162,7 +162,7 @@ pub(crate) fn declared(root: &Path) -> Declared {
 fn has_kustomization(root: &Path) -> bool {
     let apps = root.join(APPS);
     files::walk(&apps, |entry| !entry.name().starts_with('.'))
-        .any(|entry| entry.path.parent() != Some(&apps) && kustomize::is_kustomization(&entry.name()))
+        .any(|entry| entry.path.parent() != Some(&apps) && KUSTOMIZATIONS.contains(&entry.name().as_str()))
 }
 
 /// The first of these findings, each once.

@@ -21,6 +21,9 @@ pub(crate) const FLUX_NAMESPACE: &str = "flux-system";
 /// Secrets for Flux's variable substitution, in the layout of onedr0p/cluster-template.
 const CLUSTER_SECRETS: &str = "kubernetes/components/sops/cluster-secrets.sops.yaml";
 
+/// The names of the file that makes a folder a kustomization, in the order of kustomize (`api/konfig`).
+pub(crate) const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
 /// Where the helmfiles of a layout are, without `.yaml` or `.yaml.gotmpl`.
 struct Layout {
     /// The helmfile for custom resource definitions; layouts with one helmfile have none.

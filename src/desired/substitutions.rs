@@ -11,6 +11,7 @@ use serde_yaml::Value;
 
 pub(crate) use self::placeholder::{Placeholder, split};
 use super::releases::Release;
+use super::synced::is_yaml;
 use crate::base::{files, yaml};
 
 /// The size limit; such files are far smaller.
@@ -111,7 +112,7 @@ struct Scan {
 /// Reads the files of a repository, whose paths are relative to the root.
 pub(crate) fn read<'a>(root: &Path, paths: impl Iterator<Item = &'a PathBuf>) -> Substitutions {
     let mut scan = Scan { names: USUAL_NAMES.map(ToOwned::to_owned).into(), ..Scan::default() };
-    for path in paths.filter(|path| path.extension().is_some_and(|end| end == "yaml" || end == "yml")) {
+    for path in paths.filter(|path| is_yaml(path)) {
         let place = root.join(path);
         let is_file = std::fs::symlink_metadata(&place).is_ok_and(|file| file.is_file());
         if let Some(text) = is_file.then(|| files::text(&place, MAX_SIZE).ok()).flatten() {

@@ -78,7 +78,7 @@ pub(super) async fn read(
 
 /// The variables that the configuration itself holds.
 fn literals(settings: &Settings) -> Vec<Found> {
-    let file = relative(settings, &settings.config_file);
+    let file = settings.relative(&settings.config_file).to_owned();
     let literals = settings.environment_variables.iter();
     let found = literals.map(|(name, value)| Found {
         variable: Variable::new(name, value, ("field", format!("environment.variables.{name}"))),
@@ -96,7 +96,7 @@ async fn read_file(
     path: &Path,
     redactor: &Redactor,
 ) -> Result<(Vec<Found>, Option<Finding>), Error> {
-    let file = relative(settings, path);
+    let file = settings.relative(path).to_owned();
     let found = |variables: Vec<Variable>, is_secret: &dyn Fn(&str) -> bool| {
         let found = variables.into_iter().map(|variable| {
             let is_secret = is_secret(&variable.name);
@@ -153,7 +153,7 @@ async fn read_file(
 fn unencrypted(settings: &Settings, files: &Files, path: &Path, text: &str) -> Option<Finding> {
     let config = crate::base::files::text(&settings.root.join(".sops.yaml"), LARGEST).ok();
     let recipients = files.age_key.as_ref().map_or(&[][..], |(key, _)| &key.public);
-    let encrypt = || sops_config::encrypt_command(&relative(settings, path), config.as_deref(), recipients);
+    let encrypt = || sops_config::encrypt_command(settings.relative(path), config.as_deref(), recipients);
     if is_encrypted_name(path) {
         return objects::check_encrypted(path, text, &encrypt()).err();
     }
@@ -181,10 +181,6 @@ fn conflict(before: &Found, after: &Found) -> Finding {
         .with("first", place(before))
         .with("second", place(after))
         .fix("remove one of them, or one of the files from `environment.files` of k3s-boot.yaml")
-}
-
-fn relative(settings: &Settings, path: &Path) -> PathBuf {
-    path.strip_prefix(&settings.root).unwrap_or(path).to_owned()
 }
 
 /// Marks the releases whose values contain a secret variable. [`super::secret_values`] finds those that contain it changed.

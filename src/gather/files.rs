@@ -79,7 +79,7 @@ pub(crate) fn files(settings: &Settings, redactor: &Redactor) -> Files {
     let config = files::text(&settings.root.join(".sops.yaml"), LARGEST).ok();
     let recipients = age_key.as_ref().map_or(&[][..], |(key, _)| &key.public);
     for path in named.unwrap_or_else(|| repository::encrypted_files(&settings.root)) {
-        let relative = path.strip_prefix(&settings.root).unwrap_or(&path);
+        let relative = settings.relative(&path);
         let encrypt = sops_config::encrypt_command(relative, config.as_deref(), recipients);
         let good = findings.keep(read("sops", &path, LARGEST).and_then(|text| {
             no_age_key = no_age_key.take().filter(|_| !sops_age::is_named(&text));

@@ -9,12 +9,10 @@ use super::Context;
 use crate::base::error::Error;
 use crate::base::files::{self, LARGEST};
 use crate::base::finding::Finding;
+use crate::base::fingerprint::sha256;
 use crate::base::stages::Stage;
 use crate::desired::object_source::{ManifestSource, ObjectSource};
-use crate::tools::download;
-
-/// The names of the file that makes a folder a kustomization (`kustomize/api/konfig`).
-const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+use crate::desired::repository::KUSTOMIZATIONS;
 
 /// The text of each source.
 ///
@@ -62,13 +60,13 @@ async fn folder(
 async fn web(
     context: Context<'_>,
     url: &str,
-    sha256: &str,
+    expected: &str,
     source: &ObjectSource,
 ) -> Result<Result<SecretString, Finding>, Error> {
     let Context { settings, tools, .. } = context;
-    let cached = settings.cache.as_ref().map(|cache| cache.join("manifests").join(sha256));
+    let cached = settings.cache.as_ref().map(|cache| cache.join("manifests").join(expected));
     let known = cached.as_ref().and_then(|path| files::text(path, LARGEST).ok());
-    if let Some(text) = known.filter(|text| download::sha256(text.as_bytes()) == *sha256) {
+    if let Some(text) = known.filter(|text| sha256(text) == expected) {
         return Ok(Ok(text.into()));
     }
     if settings.offline {
@@ -81,11 +79,11 @@ async fn web(
         Ok(bytes) => bytes,
         Err(reason) => return Ok(Err(problem(reason))),
     };
-    let found = download::sha256(&bytes);
-    if found != sha256 {
+    let found = sha256(&bytes);
+    if found != expected {
         return Ok(Err(source
             .problem("has another hash")
-            .with("expected", sha256)
+            .with("expected", expected)
             .with("found", &found)
             .fix("inspect what has changed, then write the new hash into `sha256`")));
     }

@@ -62,7 +62,7 @@ pub(super) fn read(settings: &Settings) -> RepositoryFiles {
         }
     }
     let named = settings.distribution.map(|distribution| {
-        let file = settings.config_file.strip_prefix(root).unwrap_or(&settings.config_file);
+        let file = settings.relative(&settings.config_file);
         Sign { distribution, file: file.to_owned() }
     });
     RepositoryFiles {

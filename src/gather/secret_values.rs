@@ -28,8 +28,14 @@ pub(super) struct PlainTexts<'a> {
     pub(super) variables: &'a [String],
 }
 
-/// Registers all secret values with the redactor, and marks the releases that have some.
-pub(super) fn mark(builds: &mut [Build], plain: &PlainTexts<'_>, redactor: &Redactor) {
+/// Registers all secret values of releases and of the output of commands with the redactor, and marks the releases that have
+/// some.
+pub(super) fn mark(
+    builds: &mut [Build],
+    outputs: &CommandOutput,
+    plain: &PlainTexts<'_>,
+    redactor: &Redactor,
+) {
     let secret = builds.iter_mut().filter(|build| build.has_secret_values).collect::<Vec<_>>();
     let mut lines = BTreeSet::new();
     for build in &secret {
@@ -39,6 +45,7 @@ pub(super) fn mark(builds: &mut [Build], plain: &PlainTexts<'_>, redactor: &Reda
         let hooks = build.helmfile.releases.iter().flat_map(|release| &release.hooks);
         hooks.flat_map(|hook| &hook.args).for_each(|arg| add_text(&mut lines, arg));
     }
+    add_outputs(&mut lines, outputs);
     let undisclosed = plain.undisclosed(lines);
     redactor.add(undisclosed.iter().map(String::as_str));
     for build in secret {
@@ -50,19 +57,17 @@ pub(super) fn mark(builds: &mut [Build], plain: &PlainTexts<'_>, redactor: &Reda
     }
 }
 
-/// Registers the values in the output of commands with the redactor, except those that identify objects.
-pub(super) fn add_outputs(outputs: &CommandOutput, plain: &PlainTexts<'_>, redactor: &Redactor) {
-    let mut lines = BTreeSet::new();
+/// The lines of the values in the output of commands, except those that identify objects.
+fn add_outputs(lines: &mut BTreeSet<String>, outputs: &CommandOutput) {
     for text in outputs.iter().filter_map(|(_, output)| output.as_ref().ok()) {
         for mut object in yaml::documents::<Value>(text.expose_secret(), yaml::PRINTED).flatten() {
             without_identity(&mut object);
             if let Some(items) = object.get_mut("items").and_then(Value::as_sequence_mut) {
                 items.iter_mut().for_each(without_identity);
             }
-            add_lines(&mut lines, &object);
+            add_lines(lines, &object);
         }
     }
-    redactor.add(plain.undisclosed(lines).iter().map(String::as_str));
 }
 
 fn without_identity(object: &mut Value) {

@@ -38,7 +38,7 @@ pub(super) fn look(
         paths.sort();
         substitutions::read(&settings.root, paths.iter())
     };
-    let relative = |path: &PathBuf| path.strip_prefix(&settings.root).unwrap_or(path).display().to_string();
+    let relative = |path: &PathBuf| settings.relative(path).display().to_string();
     found.environment_files = settings.environment_files.iter().map(relative).collect();
     found.set = tools.variables.names();
     found.configured = tools.variables.configured();

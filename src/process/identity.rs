@@ -9,7 +9,7 @@
 use std::fmt;
 use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
+use crate::base::fingerprint::sha256;
 
 /// The environment variable that identifies the tools of a run.
 pub(crate) const RUN: &str = "K3S_BOOT_RUN";
@@ -144,7 +144,7 @@ fn hash_machine_id(text: &str) -> Option<String> {
     let is_id = id.len() == 32
         && id.bytes().all(|byte| byte.is_ascii_hexdigit())
         && id.bytes().any(|byte| byte != b'0');
-    let hash = || format!("{:x}", Sha256::digest(format!("{APPLICATION}/{id}")));
+    let hash = || sha256(format!("{APPLICATION}/{id}"));
     is_id.then(|| hash().chars().take(16).collect())
 }
 

@@ -3,7 +3,6 @@
 use std::io::Read as _;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 use ureq::tls::{RootCerts, TlsConfig};
 
@@ -13,11 +12,6 @@ use crate::base::files::LARGEST;
 
 /// The timeout of a download.
 const TIMEOUT: Duration = Duration::from_mins(1);
-
-/// The SHA-256 hash of a file, in lower-case hexadecimal digits.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    format!("{:x}", Sha256::digest(bytes))
-}
 
 impl Toolbox {
     /// Downloads a file over HTTPS, through the proxy that the environment names. The certificates of the system are trusted.

@@ -366,6 +366,20 @@ mod tests {
         self::world(values, &[SECRETS, ("hr.yaml", &excluded)], &[]).assert_found(&RULE, &[]);
     }
 
+    /// Two blocks with the same key could not both be pasted.
+    #[test]
+    fn findings_of_a_release_share_one_block() {
+        let values = "{a: '${DOMAIN}', b: '${VIP}'}";
+        let files = [SECRETS, KUSTOMIZATION, ("hr.yaml", &helm_release(values))];
+        let Answer::Found(findings) = world(values, &files, &[]).ask(&RULE) else { panic!("no findings") };
+        let blocks: Vec<_> = findings
+            .iter()
+            .map(|finding| finding.fix.as_deref().unwrap().split_once("environment:").unwrap().1)
+            .collect();
+        let block = "\n  files: [cluster-secrets.sops.yaml]\n  variables:\n    VIP: \"10.0.0.9\"";
+        assert_eq!(blocks, [block; 2]);
+    }
+
     #[test]
     fn default_needs_more_than_expandenv() {
         let values = "{a: '${OTHER:=x \"y\"}'}";

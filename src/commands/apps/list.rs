@@ -50,7 +50,7 @@ fn listed(settings: &Settings, helmfiles: &[StateFile], stage: Stage) -> ListedS
     let mut unknown = None;
     let mut sources = BTreeMap::new();
     let mut reason = |helmfile: &StateFile| {
-        let shown = helmfile.path.strip_prefix(&settings.root).unwrap_or(&helmfile.path);
+        let shown = settings.relative(&helmfile.path);
         let words = format!("`{}` names releases in templates, which are not rendered here", shown.display());
         unknown.get_or_insert(words);
     };
@@ -70,8 +70,7 @@ fn listed(settings: &Settings, helmfiles: &[StateFile], stage: Stage) -> ListedS
             let files = files.unwrap_or_else(|| repository::encrypted_files(&settings.root));
             // An encrypted file may have the key.
             let key = Some(settings.age_key.clone()).filter(|path| path.exists() || settings.age_key_named);
-            let shown =
-                |path: PathBuf| path.strip_prefix(&settings.root).unwrap_or(&path).display().to_string();
+            let shown = |path: PathBuf| settings.relative(&path).display().to_string();
             let files = key.into_iter().chain(files).map(shown);
             files.chain(settings.secret_commands.iter().map(ToString::to_string)).collect()
         }

@@ -9,11 +9,8 @@ use super::{Namespace, Source};
 use crate::base::files::{self, Unreadable};
 use crate::base::finding::Finding;
 use crate::base::yaml::{self, PRINTED, WRITTEN, YamlError};
-use crate::desired::repository::is_subdomain;
-use crate::desired::synced::below;
-
-/// The names of kustomize, in its order.
-const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+use crate::desired::repository::{KUSTOMIZATIONS, is_subdomain};
+use crate::desired::synced::{below, is_yaml};
 
 /// The size limit of a file.
 const MAX_SIZE: u64 = 4 * 1024 * 1024;
@@ -26,10 +23,6 @@ const MAX_DEPTH: usize = 16;
 
 /// A label that the API server sets itself.
 const OWN_LABEL: &str = "kubernetes.io/metadata.name";
-
-pub(super) fn is_kustomization(name: &str) -> bool {
-    FILE_NAMES.contains(&name)
-}
 
 /// Labels or annotations. A value that Flux substitutes is `None`: it is not known before.
 type Texts = BTreeMap<String, Option<String>>;
@@ -67,7 +60,7 @@ impl<'a> Reader<'a> {
     /// The kustomization of a folder, readable or not.
     pub(super) fn kustomization(&self, folder: &Path) -> Option<PathBuf> {
         let exists = |file: &PathBuf| std::fs::symlink_metadata(self.root.join(file)).is_ok();
-        FILE_NAMES.iter().map(|name| folder.join(name)).find(exists)
+        KUSTOMIZATIONS.iter().map(|name| folder.join(name)).find(exists)
     }
 
     /// The namespaces that a folder contains or sets.
@@ -261,10 +254,6 @@ impl Kind {
 
 fn strings<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v str> {
     value.get(key).and_then(Value::as_sequence).into_iter().flatten().filter_map(Value::as_str)
-}
-
-fn is_yaml(path: &Path) -> bool {
-    path.extension().is_some_and(|end| end == "yaml" || end == "yml")
 }
 
 /// Whether an entry is a URL or a Git repository, as `https://…`, `git@…` and `github.com/a/b//c?ref=d`.
