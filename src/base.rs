@@ -7,6 +7,7 @@ pub(crate) mod env;
 pub(crate) mod error;
 pub(crate) mod escape;
 pub(crate) mod fact;
+pub(crate) mod fields;
 pub(crate) mod files;
 pub(crate) mod finding;
 pub(crate) mod fingerprint;

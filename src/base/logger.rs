@@ -1,6 +1,7 @@
 //! The log: a pure function for each format makes the bytes of a line; tracing only passes the events.
 
 pub(crate) mod json;
+mod terminal;
 
 use std::fmt::{Debug, Write as _};
 use std::io::Write as _;
@@ -15,6 +16,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+pub(crate) use self::terminal::columns;
 use crate::base::escape::escape;
 use crate::base::github::CommandEscape;
 use crate::base::progress;
@@ -209,9 +211,16 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         let to_stderr = level == Level::Error || self.settings.stdout_is_data;
         let colour = if to_stderr { self.settings.colour_stderr } else { self.settings.colour_stdout };
         let now = SystemTime::now();
-        let line = match self.settings.format {
-            LogFormat::Text => self.settings.guard.text(format_line(now, level, &message, &pairs, colour)),
-            LogFormat::Json => self.settings.guard.json(json::format_line(now, level, &message, &pairs)),
+        let width = if to_stderr { columns(&std::io::stderr()) } else { columns(&std::io::stdout()) };
+        let line = match (self.settings.format, width) {
+            (LogFormat::Text, Some(width)) => {
+                let text = terminal::format(now, level, &message, &pairs, colour, width);
+                self.settings.guard.text(text)
+            }
+            (LogFormat::Text, None) => {
+                self.settings.guard.text(format_line(now, level, &message, &pairs, colour))
+            }
+            (LogFormat::Json, _) => self.settings.guard.json(json::format_line(now, level, &message, &pairs)),
         };
         // One write per line, so that lines stay whole; a closed stream does not end a bootstrap.
         _ = progress::beside(|| {

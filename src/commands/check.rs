@@ -11,7 +11,7 @@ use crate::base::scratch::Scratch;
 use crate::check::{self, Outcome};
 use crate::gather::{self, CommandOutputs, Context, Purpose};
 use crate::report;
-use crate::report::checks::{CheckCounts, CheckReport, ChecksReport, ChecksResult, text};
+use crate::report::checks::{CheckCounts, CheckReport, ChecksReport, ChecksResult, Style, text};
 use crate::report::{ClusterReport, SchemaVersion, rounded};
 use crate::settings::Settings;
 use crate::settings::config::{self, Pinned};
@@ -74,7 +74,8 @@ pub(crate) async fn check(session: &Session<'_>, pinned: bool) -> std::io::Resul
         };
         report::print(&report, settings.guard)?;
     } else {
-        report::print_text(text(&outcomes, redactor, start.elapsed(), settings.colour), settings.guard)?;
+        let style = Style { colour: settings.colour, columns: logger::columns(&std::io::stdout()) };
+        report::print_text(text(&outcomes, redactor, start.elapsed(), style), settings.guard)?;
     }
     Ok(exit_code)
 }

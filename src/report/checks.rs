@@ -11,6 +11,7 @@ use super::failure::FailureReport;
 use super::{ClusterReport, ProblemReport, SchemaVersion};
 use crate::base::duration::seconds;
 use crate::base::escape::escaped;
+use crate::base::fields;
 use crate::base::finding::{Finding, Severity};
 use crate::base::redact::Redactor;
 use crate::check::{Answer, Outcome};
@@ -184,8 +185,16 @@ const WIDTH: usize = 100;
 /// The indentation of the details of a finding.
 const INDENT: &str = "      ";
 
+/// How the text looks.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Style {
+    pub colour: bool,
+    /// The width of the terminal, if there is one.
+    pub columns: Option<usize>,
+}
+
 /// The report as text: the groups, what was not checked, and the counts.
-pub(crate) fn text(outcomes: &[Outcome], redactor: &Redactor, took: Duration, colour: bool) -> String {
+pub(crate) fn text(outcomes: &[Outcome], redactor: &Redactor, took: Duration, style: Style) -> String {
     let groups = outcomes.chunk_by(|one, other| one.rule.group == other.rule.group);
     let groups = groups.filter_map(|outcomes| {
         let title = outcomes.first()?.rule.group.title();
@@ -193,9 +202,9 @@ pub(crate) fn text(outcomes: &[Outcome], redactor: &Redactor, took: Duration, co
         if outcomes.iter().all(Outcome::is_for_another_distribution) {
             return None;
         }
-        Some((title, group(outcomes, redactor, colour)))
+        Some((title, group(outcomes, redactor, style)))
     });
-    let sections = groups.chain([("Not checked", unknown(outcomes, redactor, colour))]);
+    let sections = groups.chain([("Not checked", unknown(outcomes, redactor, style))]);
     let mut text = String::new();
     for (title, lines) in sections.filter(|(_, lines)| !lines.is_empty()) {
         _ = writeln!(text, "{title}\n{lines}");
@@ -204,7 +213,8 @@ pub(crate) fn text(outcomes: &[Outcome], redactor: &Redactor, took: Duration, co
 }
 
 /// The findings of a group, then the checks that are not applicable.
-fn group(outcomes: &[Outcome], redactor: &Redactor, colour: bool) -> String {
+fn group(outcomes: &[Outcome], redactor: &Redactor, style: Style) -> String {
+    let Style { colour, .. } = style;
     let mut text = String::new();
     let mut idle = Vec::new();
     for outcome in outcomes {
@@ -217,7 +227,7 @@ fn group(outcomes: &[Outcome], redactor: &Redactor, colour: bool) -> String {
             Some(Answer::NotApplicable(_)) => idle.push(outcome.rule.id),
             Some(Answer::Found(findings)) => {
                 for finding in findings {
-                    add(&mut text, finding, redactor, colour);
+                    add(&mut text, finding, redactor, style);
                 }
             }
         }
@@ -229,24 +239,16 @@ fn group(outcomes: &[Outcome], redactor: &Redactor, colour: bool) -> String {
     text
 }
 
-fn add(text: &mut String, finding: &Finding, redactor: &Redactor, colour: bool) {
+fn add(text: &mut String, finding: &Finding, redactor: &Redactor, Style { colour, columns }: Style) {
     let summary = escaped(&redactor.apply(&finding.summary));
     _ = writeln!(text, "  {} {}: {summary}", mark(Some(finding.severity), colour), finding.rule);
     for (key, value) in finding.fields() {
-        let value = redactor.apply(&value);
-        // A fix may be lines of a file.
-        let mut lines = value.lines().map(escaped);
-        if key == "fix" && value.contains('\n') {
-            _ = writeln!(text, "{INDENT}fix:");
-        } else {
-            _ = writeln!(text, "{INDENT}{key}: {}", lines.next().unwrap_or_default());
-        }
-        lines.for_each(|line| _ = writeln!(text, "{INDENT}  {line}"));
+        fields::append(text, INDENT, (key, key), &redactor.apply(&value), columns);
     }
 }
 
 /// The checks that are unknown, grouped by reason: many share one.
-fn unknown(outcomes: &[Outcome], redactor: &Redactor, colour: bool) -> String {
+fn unknown(outcomes: &[Outcome], redactor: &Redactor, Style { colour, columns }: Style) -> String {
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for outcome in outcomes {
         if let Some(Answer::Unknown(reason)) = &outcome.answer {
@@ -258,8 +260,9 @@ fn unknown(outcomes: &[Outcome], redactor: &Redactor, colour: bool) -> String {
     }
     let mut text = String::new();
     for (reason, ids) in reasons {
-        let (ids, reason) = (listed("  ? ", &ids), escaped(&redactor.apply(reason)));
-        _ = writeln!(text, "  {} {ids}: not checked\n{INDENT}reason: {reason}", paint("?", QUIET, colour));
+        let ids = listed("  ? ", &ids);
+        _ = writeln!(text, "  {} {ids}: not checked", paint("?", QUIET, colour));
+        fields::append(&mut text, INDENT, ("reason", "reason"), &redactor.apply(reason), columns);
     }
     text
 }
@@ -358,7 +361,7 @@ mod tests {
 
     #[test]
     fn the_text_has_signs_and_counts() {
-        let text = text(&mixed(), &Redactor::default(), Duration::from_millis(1300), false);
+        let text = text(&mixed(), &Redactor::default(), Duration::from_millis(1300), Style::default());
         assert_snapshot!(text, @r"
         Environment
           ✗ env: Missing
@@ -390,7 +393,8 @@ mod tests {
     #[test]
     fn the_legend_explains_only_signs_that_are_shown() {
         let fine = ["config", "env", "nodes"].map(|id| (id, Some(Answer::Ok)));
-        let text = text(&outcomes(fine.into()), &Redactor::default(), Duration::from_secs(1), false);
+        let text =
+            text(&outcomes(fine.into()), &Redactor::default(), Duration::from_secs(1), Style::default());
         assert!(text.ends_with("\n\n3 checks: 3 ok, 0 errors, 0 warnings, in 1.0s\n"), "{text}");
         assert!(!text.contains("Not checked") && !text.contains('–'), "{text}");
     }

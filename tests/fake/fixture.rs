@@ -26,7 +26,7 @@ pub(crate) use self::running::Running;
 use self::running::read;
 use self::terminal::TerminalRun;
 use super::scenario;
-use super::support::{fake_tool, k3s_boot};
+use super::support::{assert_no_canary, fake_tool, k3s_boot};
 
 /// A temporary repository with a kubeconfig, fake tools and a simulated cluster.
 #[must_use]
@@ -337,7 +337,9 @@ impl Fixture {
     #[track_caller]
     pub(crate) fn run_on_terminal(&self, columns: u16) -> RunResult {
         let (status, shown) = self.start_on_terminal(24, columns).read_to_end();
-        self.finish(status, &shown, "")
+        // Long warnings and errors have several lines.
+        assert_no_canary(&self.all_canaries(), "the terminal", shown.as_bytes());
+        RunResult { stdout: self.normalized(&shown), ..self.finish(status, "", "") }
     }
 
     #[track_caller]

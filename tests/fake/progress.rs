@@ -83,11 +83,20 @@ fn failed_run() {
     ran.assert().code(5);
     let screen = stable(&ran.stdout, 100);
     let lines: Vec<_> = screen.lines().map(str::trim_end).collect();
-    let (log, end) = lines.split_at(lines.len() - 2);
+    let end = lines.iter().position(|line| line.contains(" Stopping helmfile: ")).unwrap();
+    let (log, end) = lines.split_at(end);
     assert_eq!(log, log_until_cilium());
     assert_snapshot!(end.join("\n"), @r#"
     [TS] INFO Stopping helmfile: the release cannot become ready release="kube-system/cilium"
-    [TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="container operator: ImagePullBackOff: Back-off pulling image \"quay.io/x:1\": ErrImagePull: not found" reason="helmfile was stopped early: the release cannot become ready" cause="the image or tag does not exist in the registry" log="[LOG]" fix="correct the image tag in the values, or the chart version" resume="k3s-boot apps --fail-fast --from apps"
+    [TS] ERROR Failed to sync Helm releases release="kube-system/cilium"
+      object: Pod kube-system/cilium-operator-6f5d4c-x2x4z
+      state: container operator: ImagePullBackOff: Back-off pulling image "quay.io/x:1": ErrImagePull:
+        not found
+      cause: the image or tag does not exist in the registry
+      fix: correct the image tag in the values, or the chart version
+      resume: k3s-boot apps --fail-fast --from apps
+      reason: helmfile was stopped early: the release cannot become ready
+      log: [TMP]/state/k3s-boot/logs/[LOG]
     "#);
 }
 

@@ -139,9 +139,9 @@ fn failed_write_is_reported() {
     assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""), "a failed write must not stop a bootstrap");
 }
 
-/// k3s-boot does not wrap lines itself, so that a log line copied from a terminal stays one line.
+/// What people copy is not wrapped: commands and files.
 #[test]
-fn narrow_terminal_does_not_change_the_log() {
+fn narrow_terminal_wraps_only_words() {
     let mut source = scenario::source();
     source["status"]["conditions"] = json!([{"type": "Ready", "status": "False", "reason": "GitOperationFailed",
         "message": "failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host"}]);
@@ -149,24 +149,59 @@ fn narrow_terminal_does_not_change_the_log() {
         let fixture = Fixture::for_command(command).env("TERM", "xterm").objects([source.clone()]);
         let [narrow, wide] = [40, 200].map(|columns| fixture.run_on_terminal(columns));
         let untimed = |text: &str| text.rsplit_once(", in ").map_or(text, |(text, _)| text).to_owned();
-        assert_eq!(untimed(&narrow.stdout), untimed(&wide.stdout), "{command}");
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(&untimed(&narrow.stdout)), words(&untimed(&wide.stdout)), "{command}");
+        if command != "check" {
+            assert_eq!(untimed(&narrow.stdout), untimed(&wide.stdout), "{command}");
+        }
         assert_eq!(narrow.code(), wide.code());
         assert!(
             !narrow.stdout.contains('\u{1b}') && narrow.stdout.lines().any(|line| line.chars().count() > 40)
         );
     }
-    let stderr =
-        format!("{}Error: {}\n", started("kube-system", "cilium"), "context deadline exceeded ".repeat(20));
-    let ran = Fixture::new()
-        .env("TERM", "dumb")
-        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": stderr}))
-        .run_on_terminal(40);
-    ran.assert().code(6);
-    let error = ran.stdout.lines().last().unwrap();
-    assert!(
-        error.starts_with("[TS] ERROR Failed to sync Helm releases release=\"kube-system/cilium\" "),
-        "{error}"
+}
+
+/// At the end of a failed run: what is blocked, why, and the fix, on lines of their own.
+#[test]
+fn long_error_has_a_line_for_each_field() {
+    let stderr = format!(
+        "{}Error: {}\n",
+        started("kube-system", "cilium"),
+        "resource Deployment/kube-system/cilium-operator not ready. status: InProgress; ".repeat(3)
+            + "context deadline exceeded"
     );
-    assert!(error.ends_with(" resume=\"k3s-boot apps --from apps\" "), "{error}");
+    let unplaced = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
+        "message": "0/1 nodes are available: 1 Insufficient cpu."}]});
+    let fixture = || {
+        let sync =
+            json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "exit": 1, "stderr": stderr});
+        Fixture::new().env("TERM", "dumb").rule(sync).objects(scenario::waiting_pod(&unplaced))
+    };
+    let ran = fixture().run_on_terminal(80);
+    ran.assert().code(6);
+    let (_, error) = ran.stdout.split_once("[TS] ERROR ").unwrap();
+    assert_snapshot!(error, @"
+    Failed to sync Helm releases 
+      release: kube-system/cilium
+      object: Pod kube-system/cilium-operator-6f5d4c-x2x4z
+      state: 0/1 nodes are available: 1 Insufficient cpu.
+      cause: no node has enough free CPU for the requests of the pod
+      fix: lower `resources.requests.cpu` in the values, or add a node
+      resume: k3s-boot apps --from apps
+      reason: Error: resource Deployment/kube-system/cilium-operator not ready.
+        status: InProgress; resource Deployment/kube-system/cilium-operator
+        not ready. status: InProgress; resource
+        Deployment/kube-system/cilium-operator not ready. status: InProgress;
+        context deadline exceeded
+      log: [TMP]/state/k3s-boot/logs/[LOG]
+    ");
     assert!(!ran.stdout.contains('\u{1b}'), "{}", ran.stdout);
+    // A wide terminal, a pipe and a file get one line.
+    for ran in [fixture().run_on_terminal(2000), fixture().run()] {
+        let log = ran.stdout.clone() + &ran.stderr;
+        assert_eq!(log.lines().filter(|line| line.starts_with("[TS] ERROR ")).count(), 1, "{log}");
+        assert!(log.lines().all(|line| line.starts_with("[TS] ")), "{log}");
+    }
+    let json = fixture().args(&["--log-format", "json"]).run_on_terminal(80);
+    assert!(json.stdout.lines().all(|line| line.starts_with('{')), "{}", json.stdout);
 }
