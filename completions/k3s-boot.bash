@@ -77,7 +77,7 @@ _k3s__boot() {
 
     case "${cmd}" in
         k3s__boot)
-            opts="-o -h -V --kubeconfig --context --root --config --log-level --log-format --color --output --help --version apps check diff status recover version completions man help"
+            opts="-v -o -h -V --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help --version apps check diff status recover version completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -127,7 +127,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__apps)
-            opts="-y -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --release-timeout --nodes-timeout --verify-timeout --fail-fast --wait-lock --yes --dry-run --list --only --from --skip --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --log-format --color --output --help"
+            opts="-y -v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --release-timeout --nodes-timeout --verify-timeout --fail-fast --wait-lock --yes --dry-run --list --only --from --skip --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -257,7 +257,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__check)
-            opts="-y -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --offline --pin --yes --list --explain --kubeconfig --context --root --config --log-level --log-format --color --output --help"
+            opts="-y -v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --offline --pin --yes --list --explain --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -331,7 +331,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__completions)
-            opts="-o -h --kubeconfig --context --root --config --log-level --log-format --color --output --help bash elvish fish powershell zsh"
+            opts="-v -o -h --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help bash elvish fish powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -381,7 +381,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__diff)
-            opts="-o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --manifests --exit-code --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --log-format --color --output --help"
+            opts="-v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --manifests --exit-code --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -623,7 +623,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__man)
-            opts="-o -h --kubeconfig --context --root --config --log-level --log-format --color --output --help"
+            opts="-v -o -h --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -673,7 +673,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__recover)
-            opts="-y -o -h --force --cluster --wait-lock --yes --kubeconfig --context --root --config --log-level --log-format --color --output --help"
+            opts="-y -v -o -h --force --cluster --wait-lock --yes --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -731,7 +731,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__status)
-            opts="-o -h --watch --kubeconfig --context --root --config --log-level --log-format --color --output --help"
+            opts="-v -o -h --watch --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -781,7 +781,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__version)
-            opts="-o -h --kubeconfig --context --root --config --log-level --log-format --color --output --help"
+            opts="-v -o -h --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

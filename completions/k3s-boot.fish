@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_k3s_boot_global_optspecs
-    string join \n kubeconfig= context= root= config= log-level= log-format= color= o/output= h/help V/version
+    string join \n kubeconfig= context= root= config= log-level= v/verbose log-format= color= o/output= h/help V/version
 end
 
 function __fish_k3s_boot_needs_command
@@ -39,6 +39,7 @@ always\t'Always'
 never\t'Never'"
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s o -l output -d 'Format of the report on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Human-readable'
 json\t'One JSON document; with `status --watch`, one per line'"
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s V -l version -d 'Print version'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "apps" -d 'Bootstrap the cluster: preflight, nodes, namespaces, secrets, manifests, CRDs, apps, verify, summary'
@@ -164,6 +165,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l dry-run -d 'S
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l list -d 'List the stages and their releases without contacting the cluster, and exit'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l force -d 'Sync releases even if they are up to date; releases managed by Flux or k3s stay untouched'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l rotate-age-key -d 'Replace the age key in the cluster, even if its identities are not in the key file'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l nodes -d 'Number of nodes to expect; they do not have to be Ready [default: 1]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l timeout -d 'Timeout for the whole run [default: 30m]' -r
@@ -315,6 +317,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l offline -d '
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l pin -d 'Write the UID of the cluster to k3s-boot.yaml, so that this repository bootstraps no other cluster'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s y -l yes -d 'With --pin, replace the UID of another cluster'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l list -d 'List all checks and exit'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l nodes -d 'Number of nodes to expect; they do not have to be Ready [default: 1]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l timeout -d 'Timeout for the whole run [default: 30m]' -r
@@ -403,6 +406,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l manifests -d 
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l exit-code -d 'Exit with code 7 if anything would change'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l force -d 'Sync releases even if they are up to date; releases managed by Flux or k3s stay untouched'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l rotate-age-key -d 'Replace the age key in the cluster, even if its identities are not in the key file'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -l context -d 'Kubeconfig context [default: the current context]' -r
@@ -420,6 +424,7 @@ never\t'Never'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -s o -l output -d 'Format of the report on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Human-readable'
 json\t'One JSON document; with `status --watch`, one per line'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -l watch -d 'Refresh every two seconds until interrupted; with `-o json`, print a line for each change'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l cluster -d 'UID of the kube-system namespace of the target cluster' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l wait-lock -d 'How long to wait for another run to finish; 15s is the minimum [default: 15s]' -r
@@ -440,6 +445,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s o -l outpu
 json\t'One JSON document; with `status --watch`, one per line'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l force -d 'Also recover releases whose operation may still be running because its timeout has not passed'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s y -l yes -d 'Recover without asking for confirmation'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -l context -d 'Kubeconfig context [default: the current context]' -r
@@ -456,6 +462,7 @@ always\t'Always'
 never\t'Never'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -s o -l output -d 'Format of the report on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Human-readable'
 json\t'One JSON document; with `status --watch`, one per line'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l context -d 'Kubeconfig context [default: the current context]' -r
@@ -472,6 +479,7 @@ always\t'Always'
 never\t'Never'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -s o -l output -d 'Format of the report on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Human-readable'
 json\t'One JSON document; with `status --watch`, one per line'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -l context -d 'Kubeconfig context [default: the current context]' -r
@@ -488,6 +496,7 @@ always\t'Always'
 never\t'Never'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s o -l output -d 'Format of the report on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Human-readable'
 json\t'One JSON document; with `status --watch`, one per line'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "apps" -d 'Bootstrap the cluster: preflight, nodes, namespaces, secrets, manifests, CRDs, apps, verify, summary'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "check" -d 'Report everything that would make a bootstrap fail, with fixes'

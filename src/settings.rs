@@ -379,7 +379,8 @@ pub(crate) fn log_settings(
     data_on_stdout: bool,
     env: &Env,
 ) -> (LogSettings, Option<String>) {
-    let (level, unknown) = match (global.log_level, env.get("LOG_LEVEL")) {
+    let flag = if global.verbose > 0 { Some(Level::Debug) } else { global.log_level };
+    let (level, unknown) = match (flag, env.get("LOG_LEVEL")) {
         (Some(level), _) => (level, None),
         (None, None) => (Level::Info, None),
         (None, Some(text)) => match text.to_str().and_then(Level::parse) {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::base::logger::{Level, LogFormat};
 use crate::base::stages::{SkippedStages, Stage};
@@ -79,6 +79,9 @@ pub struct Global {
     /// Minimum log level [env: LOG_LEVEL] [default: info]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<Level>,
+    /// Show the output of all tools: short for `--log-level debug`
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "log_level")]
+    pub verbose: u8,
     /// Format of log lines
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,

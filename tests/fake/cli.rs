@@ -53,7 +53,9 @@ fn completions_and_manual_match_the_repository() {
 
 #[test]
 fn version_is_printed() {
-    assert_eq!(printed(&["--version"]), concat!("k3s-boot ", env!("CARGO_PKG_VERSION"), "\n"));
+    for flag in ["--version", "-V"] {
+        assert_eq!(printed(&[flag]), concat!("k3s-boot ", env!("CARGO_PKG_VERSION"), "\n"));
+    }
 }
 
 #[test]
@@ -69,7 +71,7 @@ fn help_matches_the_reference() {
 fn usage_errors_end_with_2() {
     assert!(usage_error(&[]).contains("Usage: k3s-boot "));
     let possible = |values: &str| format!("[possible values: {values}]");
-    let errors: [(&[&str], &str, &str); 7] = [
+    let errors: [(&[&str], &str, &str); 8] = [
         (&["app"], "unrecognized subcommand 'app'", "tip: a similar subcommand exists: 'apps'"),
         (&["apps", "--nodes", "0"], "invalid value '0' for '--nodes <N>'", "0 is not in 1..=4294967295"),
         (
@@ -86,6 +88,11 @@ fn usage_errors_end_with_2() {
             &["apps", "--log-level", "verbose"],
             "invalid value 'verbose' for '--log-level <LEVEL>'",
             &possible("debug, info, warn, error"),
+        ),
+        (
+            &["apps", "-v", "--log-level", "info"],
+            "the argument '--verbose...' cannot be used with '--log-level <LEVEL>'",
+            "",
         ),
         (
             &["apps", "--log-format", "yaml"],

@@ -83,6 +83,12 @@ fn levels_are_filtered_like_the_original() {
             let flag = at_all_levels().env("LOG_LEVEL", "info").args(&["--log-level", configured]).run();
             assert_eq!(levels_of(&flag), expected, "--log-level {configured}");
         }
+        if configured == "debug" {
+            for verbose in ["-v", "-vv", "--verbose"] {
+                let ran = at_all_levels().env("LOG_LEVEL", "info").args(&[verbose]).run();
+                assert_eq!(levels_of(&ran), expected, "{verbose}");
+            }
+        }
     }
 }
 
