@@ -306,10 +306,31 @@ impl Outcome {
         }
     }
 
+    fn findings_mut(&mut self) -> &mut [Finding] {
+        match &mut self.answer {
+            Some(Answer::Found(findings)) => findings,
+            _ => &mut [],
+        }
+    }
+
     /// The highest severity of the findings.
     pub(crate) fn severity(&self) -> Option<Severity> {
         self.findings().iter().map(|finding| finding.severity).max()
     }
+}
+
+/// Merges the fixes of these findings that change the same file.
+pub(crate) fn merge_fixes<'f>(findings: impl IntoIterator<Item = &'f mut Finding>, live: Option<&Live>) {
+    if let Some(live) = live {
+        k3s::merge_fixes(findings, live);
+    }
+}
+
+/// Runs all rules, for a report of their findings.
+pub(crate) fn run_all(facts: &Facts<'_>) -> Vec<Outcome> {
+    let mut outcomes = run(facts, |_| true);
+    merge_fixes(outcomes.iter_mut().flat_map(Outcome::findings_mut), facts.observed.live.as_ref());
+    outcomes
 }
 
 /// Runs all rules that `wanted` selects.

@@ -41,8 +41,19 @@ pub(crate) struct Finding {
     pub details: Vec<(&'static str, String)>,
     /// A command, or the lines to change.
     pub fix: Option<String>,
+    /// What the fix adds to the configuration of k3s servers: several findings change one file.
+    pub server_lines: ServerLines,
     /// Whether it was logged already.
     pub logged: bool,
+}
+
+/// What a fix adds to the configuration of k3s servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServerLines {
+    /// The name of a server, and its lines.
+    pub lines: Vec<(String, String)>,
+    /// A comment that follows them.
+    pub note: Option<String>,
 }
 
 impl Finding {
@@ -54,6 +65,7 @@ impl Finding {
             summary: summary.into(),
             details: Vec::new(),
             fix: None,
+            server_lines: ServerLines::default(),
             logged: false,
         }
     }

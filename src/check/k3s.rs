@@ -8,7 +8,7 @@ use humantime::parse_rfc3339;
 
 use super::{Answer, Facts, Inspection};
 use crate::base::distribution::Distribution;
-use crate::base::finding::Finding;
+use crate::base::finding::{Finding, ServerLines};
 use crate::desired::releases::Release;
 use crate::observed::Live;
 use crate::observed::k3s::NodeArgs;
@@ -104,6 +104,16 @@ pub(super) struct MissingLines<'a> {
     lines: String,
 }
 
+impl<'a> MissingLines<'a> {
+    /// Adds a server to those that need the same lines.
+    fn add(all: &mut Vec<Self>, server: &'a str, lines: String) {
+        match all.iter_mut().find(|one| one.lines == lines) {
+            Some(one) => one.servers.push(server),
+            None => all.push(Self { servers: vec![server], lines }),
+        }
+    }
+}
+
 impl<'a> Servers<'a> {
     /// The servers of k3s.
     ///
@@ -133,15 +143,29 @@ impl<'a> Servers<'a> {
 
     /// The servers for which `lines` returns lines that their configuration needs, grouped by these lines.
     pub(super) fn missing_lines(&self, lines: impl Fn(&NodeArgs) -> Option<String>) -> Vec<MissingLines<'a>> {
-        let mut missing: Vec<MissingLines<'a>> = Vec::new();
+        let mut missing = Vec::new();
         for (name, args) in &self.known {
-            let Some(lines) = lines(args) else { continue };
-            match missing.iter_mut().find(|one| one.lines == lines) {
-                Some(one) => one.servers.push(name),
-                None => missing.push(MissingLines { servers: vec![name], lines }),
+            if let Some(lines) = lines(args) {
+                MissingLines::add(&mut missing, name, lines);
             }
         }
         missing
+    }
+
+    /// Sets these lines as the fix, with a comment.
+    pub(super) fn fixed(
+        &self,
+        finding: Finding,
+        missing: &[MissingLines<'_>],
+        note: Option<String>,
+    ) -> Finding {
+        let lines = missing
+            .iter()
+            .flat_map(|one| one.servers.iter().map(|server| ((*server).to_owned(), one.lines.clone())));
+        let server_lines = ServerLines { lines: lines.collect(), note };
+        let fix =
+            with_notes(self.fix(missing), &server_lines.note.as_deref().into_iter().collect::<Vec<_>>());
+        Finding { server_lines, ..finding }.fix(fix)
     }
 
     /// Whether the settings of all servers are known.
@@ -188,6 +212,55 @@ impl<'a> Servers<'a> {
     }
 }
 
+/// Merges the fixes of findings that change the configuration of the same servers, so that each server gets one block and one
+/// restart. The most severe finding, of several the first, gets all lines; the others refer to it.
+pub(crate) fn merge_fixes<'f>(findings: impl IntoIterator<Item = &'f mut Finding>, live: &Live) {
+    let findings = findings.into_iter().filter(|finding| !finding.server_lines.lines.is_empty());
+    let mut findings: Vec<_> = findings.collect();
+    let worst = findings.iter().map(|finding| finding.severity).max();
+    let main = findings.iter().position(|finding| Some(finding.severity) == worst);
+    let Some(main) = main.filter(|_| findings.len() > 1) else { return };
+    let servers = Servers::of(live);
+    let all = || findings.iter().flat_map(|finding| &finding.server_lines.lines);
+    let mut missing = Vec::new();
+    for (name, _) in &servers.known {
+        let lines: Vec<_> =
+            all().filter(|(server, _)| server == name).map(|(_, lines)| lines.as_str()).collect();
+        if !lines.is_empty() {
+            MissingLines::add(&mut missing, name, merged(&lines));
+        }
+    }
+    let notes: Vec<_> = findings.iter().filter_map(|finding| finding.server_lines.note.as_deref()).collect();
+    let (fix, rule) = (with_notes(servers.fix(&missing), &notes), findings[main].rule);
+    for (index, finding) in findings.iter_mut().enumerate() {
+        let other = || format!("see {rule}: its fix includes the one for this");
+        finding.fix = Some(if index == main { fix.clone() } else { other() });
+    }
+}
+
+/// The lines of several findings for one server; one list has all components to disable.
+fn merged(all: &[&str]) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    let mut disabled = BTreeSet::new();
+    for one in all {
+        match one.strip_prefix("disable: [").and_then(|rest| rest.strip_suffix(']')) {
+            Some(components) => disabled.extend(components.split(", ")),
+            None if lines.contains(one) => {}
+            None => lines.push(one),
+        }
+    }
+    let disable = (!disabled.is_empty()).then(|| disable_line(disabled));
+    lines.into_iter().map(ToOwned::to_owned).chain(disable).collect::<Vec<_>>().join("\n")
+}
+
+fn disable_line<'c>(components: impl IntoIterator<Item = &'c str>) -> String {
+    format!("disable: [{}]", components.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+fn with_notes(fix: String, notes: &[&str]) -> String {
+    notes.iter().fold(fix, |fix, note| format!("{fix}\n{note}"))
+}
+
 /// The names of the servers, with the lines that their configuration needs.
 pub(super) fn blocks<'a>(missing: &'a [MissingLines<'_>]) -> impl Iterator<Item = (String, &'a str)> {
     missing.iter().map(|one| (one.servers.join(", "), one.lines.as_str()))
@@ -203,8 +276,7 @@ pub(super) fn disable(args: &NodeArgs, components: &[&str]) -> Option<String> {
     let mut disabled = args.disabled();
     let before = disabled.len();
     disabled.extend(components.iter().map(|component| (*component).to_owned()));
-    let all = || disabled.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-    (disabled.len() > before).then(|| format!("disable: [{}]", all()))
+    (disabled.len() > before).then(|| disable_line(disabled.iter().map(String::as_str)))
 }
 
 /// Adds the fix, unless it would interrupt workloads of the user: then adds how to keep the component instead.
@@ -214,10 +286,10 @@ pub(super) fn fix_or_keep(
     live: &Live,
     interrupted: &str,
     keep: &str,
-    fix: impl FnOnce() -> String,
+    fix: impl FnOnce(Finding) -> Finding,
 ) -> Finding {
     match user_workloads(facts, live) {
-        None => finding.fix(fix()),
+        None => fix(finding),
         Some(workloads) => finding.with("workloads", workloads).fix(format!(
             "changing k3s now would interrupt {interrupted} for the running workloads, so no commands are given. {keep}"
         )),
@@ -262,7 +334,32 @@ pub(crate) mod tests {
         assert!(fix.ends_with("\n# then on each agent: systemctl restart k3s-agent"));
     }
 
-    /// The Lease of an API server.
+    /// k3s with its defaults, as after `curl -sfL https://get.k3s.io | sh -`.
+    #[test]
+    fn each_server_gets_one_block_and_one_restart() {
+        let mut world = World::healthy();
+        world.server("a", &["server"]);
+        world.server("b", &["server", "--disable", "metrics-server", "--flannel-backend", "none"]);
+        world.bundled_coredns();
+        let mut outcomes = crate::check::run_all(&world.facts());
+        let findings: Vec<_> = outcomes.iter_mut().flat_map(|outcome| outcome.findings_mut()).collect();
+        let fix = |rule: &str| {
+            let finding = findings.iter().find(|finding| finding.rule == rule);
+            finding.and_then(|finding| finding.fix.clone()).unwrap_or_else(|| panic!("no {rule}"))
+        };
+        let expected = "# /etc/rancher/k3s/config.yaml on a\nflannel-backend: \"none\"\ndisable-network-policy: true\n\
+            disable-kube-proxy: true\ndisable: [coredns, servicelb, traefik]\n\
+            # /etc/rancher/k3s/config.yaml on b\ndisable-network-policy: true\ndisable-kube-proxy: true\n\
+            disable: [coredns, metrics-server, servicelb, traefik]\n# then there: systemctl restart k3s\n\
+            # servicelb, traefik: only if another component replaces it\n\
+            # or keep it: k3s-boot apps --skip-release kube-system/coredns";
+        assert_eq!(fix("k3s-flannel"), expected);
+        for rule in ["k3s-network-policy", "k3s-kube-proxy", "k3s-coredns", "k3s-bundled", "coredns-bundled"]
+        {
+            assert_eq!(fix(rule), "see k3s-flannel: its fix includes the one for this", "{rule}");
+        }
+    }
+
     /// The Lease of an API server.
     pub(crate) fn lease(host: &str, renewed: &str) -> Lease {
         let labels = [("apiserver.kubernetes.io/identity", "kube-apiserver"), (HOSTNAME, host)];

@@ -89,7 +89,7 @@ async fn gather_outcomes(session: &Session<'_>) -> Result<(Vec<Outcome>, Option<
         Context { settings, tools: &tools, scratch: &scratch, redactor, outputs: &CommandOutputs::default() };
     let picture = Box::pin(gather::gather(context, files, Purpose::Check, &mut ())).await?;
     let cluster = picture.observed.live.as_ref().map(|live| ClusterReport::new(&tools.target, live));
-    Ok((check::run(&picture.facts(), |_| true), cluster))
+    Ok((check::run_all(&picture.facts()), cluster))
 }
 
 /// Pins the cluster, unless its identity was refused. Returns whether it is pinned.

@@ -46,8 +46,10 @@ pub(super) fn judge(
         }
         // In the order of the log.
         findings.sort_by_key(|finding| !finding.logged);
+        check::merge_fixes(&mut findings, facts.observed.live.as_ref());
         return Err(Error::Preflight(findings));
     }
+    check::merge_fixes(&mut findings, facts.observed.live.as_ref());
     findings.iter().filter(|_| !again).for_each(Finding::log);
     let checks = outcomes.iter().filter(|outcome| outcome.answered()).count();
     Ok(Judged { checks, warnings: findings.len() })

@@ -26,24 +26,21 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let Some(host) = host else { return Answer::not_applicable(NO_HOST) };
     match &live.api_host_refused {
         Ok(None) => Answer::Ok,
-        Ok(Some(words)) => Answer::judged(Some(
-            Finding::error(
-                RULE.id,
-                "API server certificate is not valid for the address in the values of cilium",
-            )
-            .with("k8s_service_host", &host)
-            .with("reason", words)
-            .fix(fix(facts, live, &host)),
-        )),
+        Ok(Some(words)) => {
+            let message = "API server certificate is not valid for the address in the values of cilium";
+            let finding =
+                Finding::error(RULE.id, message).with("k8s_service_host", &host).with("reason", words);
+            Answer::judged(Some(fixed(finding, facts, live, &host)))
+        }
         Err(reason) => Answer::Unknown(reason.clone()),
     }
 }
 
 /// Adds the host to the certificate: on k3s, to the `tls-san` of each server.
-fn fix(facts: &Facts<'_>, live: &Live, host: &str) -> String {
+fn fixed(finding: Finding, facts: &Facts<'_>, live: &Live, host: &str) -> Finding {
     let distribution = facts.distribution();
     if !distribution.is_k3s() {
-        return format!("{host} is missing in the certificate: {}", distribution.add_address());
+        return finding.fix(format!("{host} is missing in the certificate: {}", distribution.add_address()));
     }
     let lines = |names: &mut dyn Iterator<Item = String>| {
         let items: Vec<_> = names.map(|name| format!("\n  - {name:?}")).collect();
@@ -55,15 +52,15 @@ fn fix(facts: &Facts<'_>, live: &Live, host: &str) -> String {
         names.insert(host.to_owned()).then(|| lines(&mut names.into_iter()))
     });
     if missing.is_empty() && servers.are_containers {
-        return distribution.add_address().replace("ADDRESS", host);
+        return finding.fix(distribution.add_address().replace("ADDRESS", host));
     }
     if missing.is_empty() {
         let block = lines(&mut std::iter::once(host.to_owned()));
-        return format!(
+        return finding.fix(format!(
             "# /etc/rancher/k3s/config.yaml on all servers\n{block}\n# then there: systemctl restart k3s"
-        );
+        ));
     }
-    servers.fix(&missing)
+    servers.fixed(finding, &missing, None)
 }
 
 #[cfg(test)]

@@ -91,16 +91,20 @@ fn conflict(facts: &Facts<'_>, live: &Live, coredns: &Release, foreign: &[Bundle
     let finding = finding.with("objects", objects(foreign)).with("release", coredns.id());
     let servers = Servers::of(live);
     let keep = format!("To keep the bundled CoreDNS: --skip-release {}", coredns.id());
-    k3s::fix_or_keep(finding, facts, live, "DNS", &keep, || {
-        format!("{}\n# or keep it: k3s-boot apps --skip-release {}", disable_fix(&servers), coredns.id())
+    k3s::fix_or_keep(finding, facts, live, "DNS", &keep, |finding| {
+        let note = format!("# or keep it: k3s-boot apps --skip-release {}", coredns.id());
+        let missing = servers.missing_lines(|args| k3s::disable(args, &["coredns"]));
+        if missing.is_empty() {
+            finding.fix(format!("{}\n{note}", disable_fix(&servers)))
+        } else {
+            servers.fixed(finding, &missing, Some(note))
+        }
     })
 }
 
+/// The fix if no server is known to deploy it.
 fn disable_fix(servers: &Servers<'_>) -> String {
-    let missing = servers.missing_lines(|args| k3s::disable(args, &["coredns"]));
-    if !missing.is_empty() {
-        servers.fix(&missing)
-    } else if servers.are_containers {
+    if servers.are_containers {
         format!("{}\ndisable: [coredns]", k3s::RECREATE)
     } else if servers.known.is_empty() {
         "# /etc/rancher/k3s/config.yaml on all servers\ndisable: [coredns]\n# then there: systemctl restart k3s"

@@ -26,23 +26,20 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     if let Err(answer) = facts.cni() {
         return answer;
     }
-    let findings = COMPONENTS.iter().filter_map(|component| {
-        let missing =
-            servers.missing_lines(|args| k3s::disable(args, &COMPONENTS).filter(|_| has(args, component)));
-        let finding = Finding::info(RULE.id, format!("k3s deploys its own {component}"))
-            .with("servers", k3s::names(&missing));
-        let keep = "It can stay";
-        (!missing.is_empty()).then(|| {
-            k3s::fix_or_keep(finding, facts, live, "ingress", keep, || {
-                format!("# only if another component replaces it\n{}", servers.fix(&missing))
-            })
-        })
+    let missing = servers.missing_lines(|args| k3s::disable(args, &COMPONENTS));
+    if missing.is_empty() {
+        return servers.answer(None);
+    }
+    let is_disabled =
+        |component: &str| servers.known.iter().all(|(_, args)| args.disabled().contains(component));
+    let deployed: Vec<_> = COMPONENTS.into_iter().filter(|component| !is_disabled(component)).collect();
+    let finding = Finding::info(RULE.id, format!("k3s deploys its own {}", deployed.join(" and ")))
+        .with("servers", k3s::names(&missing));
+    let note = format!("# {}: only if another component replaces it", deployed.join(", "));
+    let finding = k3s::fix_or_keep(finding, facts, live, "ingress", "It can stay", |finding| {
+        servers.fixed(finding, &missing, Some(note))
     });
-    servers.answer(findings)
-}
-
-fn has(args: &crate::observed::k3s::NodeArgs, component: &str) -> bool {
-    !args.disabled().contains(component)
+    servers.answer(Some(finding))
 }
 
 #[cfg(test)]
@@ -61,7 +58,7 @@ mod tests {
         world.user("media", "plex");
         assert!(!world.fix(&RULE).contains("disable:"));
         world.server("a", &["server"]);
-        assert_eq!(world.found(&RULE).len(), 2);
+        assert_eq!(world.found(&RULE), [(Info, "k3s deploys its own servicelb and traefik".to_owned())]);
         world.without("cilium");
         assert!(world.is_not_applicable(&RULE));
         let mut world = World::healthy();

@@ -40,7 +40,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let finding = if COREDNS.adopted(live).is_some() {
         finding.fix(COREDNS.fix(&servers))
     } else {
-        k3s::fix_or_keep(finding, facts, live, "DNS", &keep, || servers.fix(&missing))
+        k3s::fix_or_keep(finding, facts, live, "DNS", &keep, |finding| servers.fixed(finding, &missing, None))
     };
     servers.answer(Some(finding))
 }

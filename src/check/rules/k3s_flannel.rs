@@ -40,7 +40,9 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     };
     let finding = finding.with("servers", k3s::names(&missing)).with("release", cni.id());
     let keep = format!("To keep flannel, remove {} from the helmfile", cni.id());
-    let finding = k3s::fix_or_keep(finding, facts, live, "networking", &keep, || servers.fix(&missing));
+    let finding = k3s::fix_or_keep(finding, facts, live, "networking", &keep, |finding| {
+        servers.fixed(finding, &missing, None)
+    });
     servers.answer(Some(finding))
 }
 

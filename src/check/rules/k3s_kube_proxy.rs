@@ -52,10 +52,12 @@ fn both(facts: &Facts<'_>, live: &Live, cilium: &Release, servers: &Servers<'_>)
         .with("release", cilium.id());
     // If Cilium is installed, kube-proxy can be disabled safely.
     if live.is_deployed(&cilium.id()) {
-        return Some(finding.fix(servers.fix(&missing)));
+        return Some(servers.fixed(finding, &missing, None));
     }
     let keep = "To keep kube-proxy, set `kubeProxyReplacement: false` in the values of cilium";
-    Some(k3s::fix_or_keep(finding, facts, live, "Services", keep, || servers.fix(&missing)))
+    Some(k3s::fix_or_keep(finding, facts, live, "Services", keep, |finding| {
+        servers.fixed(finding, &missing, None)
+    }))
 }
 
 fn neither(cilium: &Release, servers: &Servers<'_>) -> Option<Finding> {

@@ -31,9 +31,8 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         return servers.answer(None);
     }
     let finding = Finding::warning(RULE.id, "Network policy controller of k3s is enabled beside another CNI")
-        .with("servers", k3s::names(&missing))
-        .fix(servers.fix(&missing));
-    servers.answer(Some(finding))
+        .with("servers", k3s::names(&missing));
+    servers.answer(Some(servers.fixed(finding, &missing, None)))
 }
 
 #[cfg(test)]

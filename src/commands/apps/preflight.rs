@@ -122,7 +122,10 @@ impl Listener for PreflightListener<'_> {
         let due = |rule: &Rule| is_due(rule, complete) && is_settled(rule, live);
         let found = check::run(facts, due).into_iter().flat_map(|outcome| outcome.findings().to_vec());
         let found = found.map(|finding| weighed(finding, facts.options.strict));
-        self.problems.extend(found.filter(|finding| finding.severity == Severity::Error));
+        // Fixes that change the same file are merged when all of them are known.
+        let is_final =
+            |finding: &Finding| finding.severity == Severity::Error && finding.server_lines.lines.is_empty();
+        self.problems.extend(found.filter(is_final));
         self.problems.iter().for_each(Finding::log);
         Ok(())
     }
