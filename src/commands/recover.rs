@@ -94,10 +94,8 @@ async fn work(session: &Session<'_>, asked: &Recover, report: &mut RecoverReport
         }
         return Ok(());
     }
-    if !asked.yes && !confirmed(settings, &tools, &recoverable).await? {
-        return Err(Error::Preflight(vec![
-            Finding::error("pending", "Nothing was recovered").fix("answer `yes`, or use --yes"),
-        ]));
+    if !asked.yes {
+        confirmed(settings, &tools, &recoverable).await?;
     }
     recover_all(settings, &tools, &live, &recoverable, report).await?;
     tracing::info!(next = "k3s-boot apps", "The next run syncs the recovered releases");
@@ -126,14 +124,22 @@ fn log_stuck(locked: &StuckRelease) {
     logger::log(Level::Warn, "Release is stuck", &pairs);
 }
 
-async fn confirmed(settings: &Settings, tools: &Toolbox, locked: &[&StuckRelease]) -> Result<bool, Error> {
+async fn confirmed(settings: &Settings, tools: &Toolbox, locked: &[&StuckRelease]) -> Result<(), Error> {
+    let refused = |finding| Err(Error::Preflight(vec![finding]));
     if !settings.can_ask {
-        return Ok(false);
+        let finding = Finding::error("pending", "Recovery needs a confirmation, nothing was changed")
+            .with("reason", "questions are asked on a terminal only, and not with --log-format json")
+            .fix("use --yes");
+        return refused(finding);
     }
     let count = locked.len();
     let what = if count == 1 { "the release".to_owned() } else { format!("the {count} releases") };
     let question = format!("Recover {what}? Answer yes only if neither helm nor Flux is working on it.");
-    confirm(&question, tools.runner.stop()).await
+    if confirm(&question, tools.runner.stop()).await? {
+        return Ok(());
+    }
+    let finding = Finding::error("pending", "Recovery was declined, nothing was changed");
+    refused(finding.fix("answer `yes` to recover, or use --yes"))
 }
 
 async fn recover_all(

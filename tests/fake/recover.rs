@@ -32,7 +32,13 @@ fn recover_changes_nothing_without_confirmation() {
     [TS] WARN Release is stuck release="kube-system/cilium" status="pending-upgrade" since="2001-01-01T00:00:00Z" started_by="unknown" action="delete revision 3, keep its objects" 
     [TS] WARN Release is stuck release="kube-system/coredns" status="pending-upgrade" since="2096-10-02T07:06:40Z" started_by="unknown" skip_reason="the operation may still be running until 2096-10-02T07:21:40Z" fix="wait, or use --force if nothing is working on the release"
     "#);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Nothing was recovered fix="answer `yes`, or use --yes""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Recovery needs a confirmation, nothing was changed reason="questions are asked on a terminal only, and not with --log-format json" fix="use --yes""#);
+    let mut terminal = fixture.start_on_terminal(24, 120);
+    terminal.frame(|frame| frame.contains("Recover the release?"));
+    terminal.type_line("no");
+    let ran = terminal.wait();
+    assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()));
+    assert!(ran.stdout.contains("ERROR Recovery was declined, nothing was changed"), "{}", ran.stdout);
     let ran = fixture.args(&["--yes"]).run();
     assert_eq!(ran.code(), 1, "one release is still pending");
     assert_snapshot!(ran.mutating().join("\n"), @"
@@ -62,7 +68,7 @@ fn refusal_is_in_the_report() {
     let report = ran.report();
     assert_eq!((ran.code(), &report["result"]), (1, &json!("failed")));
     assert_eq!(report["failure"]["class"], "preflight");
-    assert_eq!(report["problems"][0]["message"], "Nothing was recovered");
+    assert_eq!(report["problems"][0]["message"], "Recovery needs a confirmation, nothing was changed");
     assert_eq!(report["releases"][0]["recovered"], false);
 }
 

@@ -177,7 +177,10 @@ fn user_workloads(pair: &Pair) {
         keyboard.write_all(answer.as_bytes()).unwrap();
         let ran = running.finish();
         assert!(ran.stdout.contains("Bootstrap this cluster? Type `yes` to continue: "), "{}", ran.stdout);
-        pair.assert_refused(&ran, &["Cluster was not confirmed with `yes`, nothing was changed", &named]);
+        pair.assert_refused(
+            &ran,
+            &["Bootstrap was declined: the answer was not `yes`, nothing was changed", &named],
+        );
     }
     let (running, mut keyboard) = pair.on_terminal(&pair.a, &[]);
     keyboard.write_all(b"\x03").unwrap();

@@ -156,7 +156,7 @@ async fn guard(settings: &Settings, tools: &Toolbox, picture: &Gathered) -> Resu
             }
             let declined = Finding::error(
                 "cluster-identity",
-                "Cluster was not confirmed with `yes`, nothing was changed",
+                "Bootstrap was declined: the answer was not `yes`, nothing was changed",
             );
             Err(Error::Preflight(vec![declined.with("uid", uid).fix(format!(
                 "retry and type `yes` if this is the right cluster, or name it with --cluster {uid}"
