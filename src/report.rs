@@ -398,22 +398,10 @@ pub(crate) fn rounded(duration: Duration) -> f64 {
 }
 
 impl Report {
-    /// Logs a line for each stage and release.
+    /// Logs how long each stage took. What became of the releases was logged when they ended.
     pub(crate) fn log_summary(&self) {
-        let stages = self.stages.iter().map(|stage| {
-            let result = if stage.ok { "done" } else { "failed" };
-            ("stage", stage.name.word().to_owned(), None, result, stage.seconds)
-        });
-        let releases = self.releases.iter().map(|release| {
-            let name = format!("{}/{}", release.namespace, release.name);
-            ("release", name, Some(release.version.clone()), release.status.word(), release.seconds)
-        });
-        for (kind, name, version, result, took) in stages.chain(releases) {
-            let mut pairs = vec![(kind, name)];
-            pairs.extend(version.map(|version| ("version", version)));
-            pairs.push(("result", result.to_owned()));
-            pairs.push(("took", seconds(Duration::from_secs_f64(took))));
-            logger::log(Level::Info, "Summary", &pairs);
-        }
+        let took = |stage: &StageReport| seconds(Duration::from_secs_f64(stage.seconds));
+        let stages: Vec<_> = self.stages.iter().map(|stage| (stage.name.word(), took(stage))).collect();
+        logger::log(Level::Info, "Summary", &stages);
     }
 }
