@@ -42,7 +42,7 @@ use crate::check::options::CheckOptions;
 use crate::desired::crds::Crds;
 use crate::desired::manifests::Manifests;
 use crate::desired::namespaces::{self, Declared, Namespace};
-use crate::desired::objects::sops_age;
+use crate::desired::objects::{Object, sops_age};
 use crate::desired::releases::Release;
 use crate::desired::synced::{self, Synced};
 use crate::desired::{Coverage, Desired, Helmfile, encrypted, repository};
@@ -177,7 +177,7 @@ pub(crate) async fn gather(
         Ok(tracked) => Ok(synced::read(&settings.root, path, tracked)),
         Err(reason) => Err(reason.clone()),
     });
-    let namespaces = namespaces_of(settings, files.declared, &synced, &helmfiles);
+    let namespaces = namespaces_of(settings, files.declared, &synced, &helmfiles, &objects);
     let mut desired = Desired {
         namespaces,
         objects,
@@ -353,13 +353,20 @@ fn namespaces_of(
     mut declared: Declared,
     synced: &Fact<Synced>,
     helmfiles: &[Helmfile],
+    objects: &[Object],
 ) -> Vec<Namespace> {
     if let Ok(synced) = synced {
         declared.keep_applied(synced);
     }
+    let is_created =
+        |name: &str| objects.iter().any(|object| object.id.kind == "Namespace" && object.id.name == name);
+    let objects = objects.iter().filter_map(|object| {
+        let namespace = object.id.namespace.clone().filter(|name| !is_created(name))?;
+        Some((namespace, object.source.shown(&settings.root)))
+    });
     let releases = helmfiles.iter().flat_map(|helmfile| &helmfile.releases);
     let releases = releases.filter(|release| release.is_wanted()).map(Release::id);
-    namespaces::namespaces(&declared, settings.namespaces.as_deref(), releases)
+    namespaces::namespaces(&declared, settings.namespaces.as_deref(), objects, releases)
 }
 
 /// All files with an encrypted name: those of the bootstrap, and those that Git tracks.

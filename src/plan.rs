@@ -238,7 +238,7 @@ mod tests {
     fn desired() -> Desired {
         let none = namespaces::Declared::default();
         let names = ["a", "b", "flux-system"].map(ToOwned::to_owned);
-        let namespaces = namespaces::namespaces(&none, Some(&names), std::iter::empty());
+        let namespaces = namespaces::namespaces(&none, Some(&names), std::iter::empty(), std::iter::empty());
         Desired { namespaces, ..Desired::default() }
     }
 

@@ -13,9 +13,6 @@ use crate::base::files;
 use crate::base::finding::Finding;
 use crate::base::release_id::ReleaseId;
 
-/// The namespaces of a repository that has no `kubernetes/apps`, as in the original `bootstrap-apps.sh`.
-const DEFAULT: [&str; 5] = ["kube-system", "cert-manager", "flux-system", "network", "monitoring"];
-
 /// How many findings of one kind are reported.
 const MAX_FINDINGS: usize = 20;
 
@@ -37,10 +34,10 @@ pub(crate) enum Source {
     Config,
     /// A file or folder in `kubernetes/apps`, relative to the root.
     Path(PathBuf),
-    /// The repository has no `kubernetes/apps`.
-    Default,
     /// Flux runs in it.
     Flux,
+    /// A file or command with an object in it, in a repository that has no `kubernetes/apps`.
+    Object(String),
     /// A release.
     Release(ReleaseId),
 }
@@ -50,8 +47,8 @@ impl fmt::Display for Source {
         match self {
             Self::Config => f.write_str("k3s-boot.yaml"),
             Self::Path(path) => path.display().fmt(f),
-            Self::Default => f.write_str("default"),
             Self::Flux => f.write_str("Flux"),
+            Self::Object(source) => f.write_str(source),
             Self::Release(release) => write!(f, "release {release}"),
         }
     }
@@ -182,24 +179,25 @@ fn limited(mut all: Vec<Finding>) -> Vec<Finding> {
 }
 
 /// The namespaces to create: those that the user named, else those that the repository declares; then those of Flux and of
-/// the releases.
+/// the releases. If neither user nor repository lists any, those of `objects`, by name and source, belong to them.
 pub(crate) fn namespaces(
     declared: &Declared,
     named: Option<&[String]>,
+    objects: impl Iterator<Item = (String, String)>,
     releases: impl Iterator<Item = ReleaseId>,
 ) -> Vec<Namespace> {
     let all = || declared.namespaces.iter().flatten().map(|(_, found)| &found.namespace);
-    let mut first: Vec<Namespace> = match named {
+    let first: Vec<Namespace> = match named {
         Some(own) => own.iter().map(|name| Namespace::new(name, Source::Config)).collect(),
         None => all().cloned().collect(),
     };
-    if named.is_none() && declared.namespaces.is_none() {
-        first = DEFAULT.map(|name| Namespace::new(name, Source::Default)).to_vec();
-    }
+    let is_listed = named.is_some() || declared.namespaces.is_some();
     let flux = Namespace::new(FLUX_NAMESPACE, Source::Flux);
+    let objects = objects.filter(|_| !is_listed);
+    let objects = objects.map(|(name, source)| Namespace::new(&name, Source::Object(source)));
     let releases = releases.map(|id| Namespace::new(&id.namespace.clone(), Source::Release(id)));
     let mut seen = BTreeSet::new();
-    let rest = std::iter::once(flux).chain(releases);
+    let rest = std::iter::once(flux).chain(objects).chain(releases);
     let chosen = first.into_iter().chain(rest).filter(|namespace| seen.insert(namespace.name.clone()));
     chosen
         .map(|chosen| match all().find(|declared| declared.name == chosen.name) {

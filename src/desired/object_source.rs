@@ -54,6 +54,14 @@ impl ObjectSource {
         Finding::error(self.rule(), format!("{kind} {summary}")).with(self.key(), self)
     }
 
+    /// As users name it: files relative to the root.
+    pub(crate) fn shown(&self, root: &Path) -> String {
+        match self {
+            Self::Encrypted(path) => path.strip_prefix(root).unwrap_or(path).display().to_string(),
+            Self::Command(text) | Self::Manifest(text) => text.clone(),
+        }
+    }
+
     /// The key under which findings name it.
     pub(crate) fn key(&self) -> &'static str {
         match self {

@@ -170,7 +170,12 @@ mod tests {
         plan_options: &PlanOptions,
     ) -> (Vec<ObjectAction>, Vec<Finding>) {
         let none = Declared::default();
-        let namespaces = namespaces::namespaces(&none, Some(&["flux-system".to_owned()]), std::iter::empty());
+        let namespaces = namespaces::namespaces(
+            &none,
+            Some(&["flux-system".to_owned()]),
+            std::iter::empty(),
+            std::iter::empty(),
+        );
         let desired = Desired { namespaces, objects, ..Desired::default() };
         let mut findings = Vec::new();
         let existing = existing.into_iter().collect();

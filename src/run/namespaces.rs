@@ -23,9 +23,9 @@ pub(crate) async fn run(tools: &Toolbox, namespaces: &[NamespacePlan]) -> Result
         tools.kubectl_apply(SecretSlice::from(manifest.into_bytes())).await?;
     }
     for plan in namespaces {
-        let namespace = &plan.namespace.name;
+        let Namespace { name: namespace, source, .. } = &plan.namespace;
         match &plan.action {
-            NamespaceAction::Create => tracing::info!(namespace, "Namespace created"),
+            NamespaceAction::Create => tracing::info!(namespace, %source, "Namespace created"),
             NamespaceAction::Change => {
                 tracing::info!(namespace, fields = %plan.paths().join(", "), "Namespace changed");
             }

@@ -213,7 +213,8 @@ fn diff_shows_changes_without_secrets() {
     assert_eq!(ran.mutating(), [""; 0]);
     let lines: Vec<_> = ran.stdout.lines().map(str::trim).collect();
     for line in [
-        "+ create cert-manager (default)",
+        "+ create flux-system (Flux)",
+        "+ create monitoring (release monitoring/prometheus-operator-crds)",
         "+ create Secret flux-system/sops-age",
         "+ create Secret flux-system/github",
         "+ install monitoring/prometheus-operator-crds 19.1.0",
@@ -226,7 +227,7 @@ fn diff_shows_changes_without_secrets() {
         assert!(lines.contains(&line), "no `{line}` in\n{}", ran.stdout);
     }
     let changes = lines.iter().filter(|line| ["+ ", "~ ", "- "].iter().any(|mark| line.starts_with(mark)));
-    assert_eq!(changes.count(), 4 + 2 + 3, "namespaces, Secrets and releases: {}", ran.stdout);
+    assert_eq!(changes.count(), 2 + 2 + 3, "namespaces, Secrets and releases: {}", ran.stdout);
     assert_eq!(lines.last(), Some(&"Run `k3s-boot apps` to apply these changes"));
     let ran = fixture.args(&["--exit-code", "-o", "json"]).run();
     ran.assert().code(7);

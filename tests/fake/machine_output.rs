@@ -42,7 +42,7 @@ fn successful_run_as_json_lines() {
     info Target cluster
     info Preflight passed
     info Nodes registered
-    info Namespace exists
+    info Namespace created
     ");
     let last = lines.last().unwrap();
     assert_eq!(last["message"], "Bootstrap complete! Flux is now syncing the Git repository");
@@ -225,7 +225,7 @@ fn successful_run_in_actions() {
     let expected = [
         "preflight 2",
         "nodes 1",
-        "namespaces 5",
+        "namespaces 3",
         "secrets 2",
         "crds 3",
         "apps 5",

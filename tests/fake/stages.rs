@@ -88,16 +88,16 @@ fn stages_are_listed_without_a_cluster() {
     let ran = list().run();
     assert_eq!((ran.code(), ran.calls.len()), (0, 0), "{}", ran.stderr);
     assert!(
-        ran.stdout.starts_with("nodes (skipped)\nnamespaces (skipped)\n  kube-system (default)\n"),
+        ran.stdout.starts_with("nodes (skipped)\nnamespaces (skipped)\n  flux-system (Flux)\n"),
         "{}",
         ran.stdout
     );
     let ran = list().args(&["-o", "json"]).run();
     let stage =
         |name: &str, skipped: bool, items: &[&str]| json!({"name": name, "skipped": skipped, "items": items});
-    let namespaces = ["kube-system", "cert-manager", "flux-system", "network", "monitoring"];
-    let mut listed = stage("namespaces", true, &namespaces);
-    listed["sources"] = namespaces.iter().map(|name| (*name, "default")).collect();
+    let mut listed = stage("namespaces", true, &["flux-system", "monitoring", "kube-system"]);
+    listed["sources"] = json!({"flux-system": "Flux", "monitoring": "release monitoring/prometheus-operator-crds",
+        "kube-system": "release kube-system/cilium"});
     let expected = json!([
         stage("nodes", true, &[]),
         listed,

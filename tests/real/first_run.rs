@@ -103,7 +103,7 @@ fn first_run_reconciles_and_reports_a_wrong_key() {
     let mark = fixture.sandbox.audit_mark().unwrap();
     let ran = fixture.apps(&[]).run();
     ran.assert().code(0);
-    let nothing = "Nothing to change namespaces=\"5\" secrets=\"1\" releases=\"6\"";
+    let nothing = "Nothing to change namespaces=\"4\" secrets=\"1\" releases=\"6\"";
     assert!(ran.stdout.contains(nothing), "{}", ran.stdout);
     assert_eq!(fixture.changes(mark), [""; 0]);
 }

@@ -61,7 +61,12 @@ fn listed(settings: &Settings, helmfiles: &[StateFile], stage: Stage) -> ListedS
             let of_releases = of_releases.map(|(namespace, name)| ReleaseId::new(namespace, name));
             helmfiles.iter().filter(|helmfile| helmfile.partial).for_each(&mut reason);
             let declared = namespaces::declared(&settings.root);
-            let all = namespaces::namespaces(&declared, settings.namespaces.as_deref(), of_releases);
+            let all = namespaces::namespaces(
+                &declared,
+                settings.namespaces.as_deref(),
+                std::iter::empty(),
+                of_releases,
+            );
             sources = all.iter().map(|one| (one.name.clone(), one.source.to_string())).collect();
             all.into_iter().map(|namespace| namespace.name).collect()
         }

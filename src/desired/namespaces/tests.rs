@@ -37,7 +37,13 @@ fn found(files: &[(&str, &str)]) -> (Vec<String>, Vec<Finding>) {
 
 fn names(root: &Path, named: Option<&[String]>) -> Vec<String> {
     let releases = ["kube-system/cilium", "observability/loki", "kube-system/coredns"];
-    lines(&namespaces(&declared(root), named, releases.into_iter().map(ReleaseId::from)))
+    let objects = [
+        ("dns", "bootstrap/dns.sops.yaml"),
+        ("flux-system", "age.key"),
+        ("dns", "bootstrap/other.sops.yaml"),
+    ];
+    let objects = objects.map(|(name, source)| (name.to_owned(), source.to_owned()));
+    lines(&namespaces(&declared(root), named, objects.into_iter(), releases.into_iter().map(ReleaseId::from)))
 }
 
 const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: not-used\n  labels: {pod-security.kubernetes.io/enforce: privileged}\n  \
@@ -47,11 +53,9 @@ const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: not
 fn without_kustomizations_every_folder_is_a_namespace() {
     let root = tree(&[]);
     let expected = [
-        "kube-system (default)",
-        "cert-manager (default)",
-        "flux-system (default)",
-        "network (default)",
-        "monitoring (default)",
+        "flux-system (Flux)",
+        "dns (bootstrap/dns.sops.yaml)",
+        "kube-system (release kube-system/cilium)",
         "observability (release observability/loki)",
     ];
     assert_eq!(names(root.path(), None), expected);

@@ -12,8 +12,8 @@ use crate::plan::namespaces::{NamespaceAction, NamespacePlan};
 pub(crate) struct NamespaceDiff {
     /// The name.
     pub name: String,
-    /// Where it comes from: a file or folder of the repository, `release NAMESPACE/NAME`, `k3s-boot.yaml`, `Flux` or
-    /// `default`.
+    /// Where it comes from: a file or folder of the repository, a command or URL, `release NAMESPACE/NAME`, `k3s-boot.yaml`
+    /// or `Flux`.
     pub source: String,
     /// What would happen to it.
     pub action: ItemChange,

@@ -62,9 +62,9 @@ fn fixes_on_a_bootstrapped_cluster() {
 /// The command shows why the namespace is not deleted.
 fn namespace_that_is_deleted(fixture: &Fixture) {
     let namespace =
-        "apiVersion: v1\nkind: Namespace\nmetadata: {name: network, finalizers: [example.org/wait]}\n";
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: monitoring, finalizers: [example.org/wait]}\n";
     fixture.apply(namespace);
-    fixture.kubectl(&["delete", "namespace", "network", "--wait=false"]);
+    fixture.kubectl(&["delete", "namespace", "monitoring", "--wait=false"]);
     let fixes = fixture.fixes("plan", &[], &[]);
     let ran = fixture.shell(&commands(&fixes[0])[0]);
     ran.assert().code(0);
@@ -72,12 +72,12 @@ fn namespace_that_is_deleted(fixture: &Fixture) {
     fixture.kubectl(&[
         "patch",
         "namespace",
-        "network",
+        "monitoring",
         "--type=merge",
         "--patch",
         r#"{"metadata": {"finalizers": null}}"#,
     ]);
-    fixture.kubectl(&["wait", "--for=delete", "namespace/network"]);
+    fixture.kubectl(&["wait", "--for=delete", "namespace/monitoring"]);
     assert_eq!(fixture.fixes("plan", &[], &[]), [""; 0]);
 }
 
