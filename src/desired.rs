@@ -46,6 +46,11 @@ use crate::tools::charts::exact_version;
 /// a value have no answer.
 pub(crate) const STAND_IN: &str = "stand-in.invalid";
 
+/// The placeholder for this variable. It contains [`STAND_IN`], and that of no other variable.
+pub(crate) fn stand_in_for(variable: &str) -> String {
+    format!("for-{variable}.{STAND_IN}")
+}
+
 /// The charts of CNIs.
 const NETWORKS: [&str; 3] = ["cilium", "tigera-operator", "calico"];
 

@@ -171,7 +171,7 @@ pub(crate) async fn gather(
     let age_key = sops_age::age_key(&objects, files.age_key.map(|(facts, _)| facts));
     problems.0.extend(files.no_age_key.filter(|_| age_key.is_none()));
     let substitutions = substitutions::look(settings, tools, &files.helmfiles, &builds, &git.tracked);
-    problems.0.extend(substitutions::missing(tools, &builds, &substitutions));
+    problems.0.extend(substitutions::missing(&builds, &substitutions));
     let (helmfiles, rendered) = split(builds, has_unsupported_version(settings, &versions), &mut problems);
     let synced = sync_path(&helmfiles).and_then(|path| match &git.tracked {
         Ok(tracked) => Ok(synced::read(&settings.root, path, tracked)),

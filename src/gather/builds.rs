@@ -20,7 +20,7 @@ use crate::base::waiting::Waiting;
 use crate::desired::chart::Chart;
 use crate::desired::releases::{self, Built, Release};
 use crate::desired::state_file::{self, StateFile};
-use crate::desired::{Helmfile, Kind, STAND_IN};
+use crate::desired::{Helmfile, Kind, STAND_IN, stand_in_for};
 use crate::settings::missing_env;
 use crate::tools::charts::{self, ChartRef, ChartStore};
 use crate::tools::helmfile::BuildError;
@@ -273,7 +273,8 @@ impl Place<'_> {
                     return Ok(Some((output, charts.is_empty())));
                 }
                 Err(BuildError::MissingVariable(name)) => {
-                    if variables.insert(name, STAND_IN.to_owned()).is_some() {
+                    let value = stand_in_for(&name);
+                    if variables.insert(name, value).is_some() {
                         break;
                     }
                 }
@@ -440,7 +441,8 @@ fn is_refused(reason: &str) -> bool {
 
 fn other_context(release: &Release, context: &str) -> Option<Finding> {
     // Without a kubeconfig, any context may be right; so may one that a missing variable decides.
-    let asked = release.kube_context.as_ref().filter(|asked| *asked != context && *asked != STAND_IN)?;
+    let asked =
+        release.kube_context.as_ref().filter(|asked| *asked != context && !asked.contains(STAND_IN))?;
     if context.is_empty() {
         return None;
     }

@@ -269,7 +269,8 @@ async fn ready(tools: &Toolbox, releases: impl Iterator<Item = &Release>) -> Res
     let host = cilium.and_then(|cilium| {
         let host = cilium.value(&["k8sServiceHost"])?.as_str()?;
         // Another rule reports values that are not a bare host name.
-        let bare = !host.is_empty() && host != STAND_IN && host != "auto" && !host.contains(['/', ' ', '@']);
+        let bare =
+            !host.is_empty() && !host.contains(STAND_IN) && host != "auto" && !host.contains(['/', ' ', '@']);
         bare.then(|| host.to_owned())
     });
     let (answer, api_host_refused) =

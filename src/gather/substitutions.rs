@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::builds::Build;
-use super::renders::has_stand_in;
 use crate::base::fact::Fact;
 use crate::base::files::{self, Entry};
 use crate::base::finding::Finding;
-use crate::desired::releases::Release;
+use crate::desired::stand_in_for;
 use crate::desired::state_file::StateFile;
 use crate::desired::substitutions::{self, Substitutions};
 use crate::settings::{Settings, missing_env};
@@ -48,23 +47,32 @@ pub(super) fn look(
 }
 
 /// The finding for the variables that templates require and that are not set, if there are some.
-pub(super) fn missing(tools: &Toolbox, builds: &[Build], substitutions: &Substitutions) -> Option<Finding> {
+pub(super) fn missing(builds: &[Build], substitutions: &Substitutions) -> Option<Finding> {
     let names: BTreeSet<_> = builds.iter().flat_map(|build| &build.missing).map(String::as_str).collect();
     if names.is_empty() {
         return None;
     }
     let names: Vec<_> = names.into_iter().collect();
-    let mut finding = missing_env(&names);
-    let releases = builds.iter().flat_map(|build| &build.helmfile.releases);
-    let releases: Vec<_> = releases.filter(|release| has_stand_in(release)).map(Release::id).collect();
-    // Values of files that are not decrypted have placeholders too.
-    if !releases.is_empty() && tools.variables.stand_ins().is_empty() {
-        finding =
-            finding.with("releases", releases.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
-    }
+    let needed_by = needed_by(builds, &names);
+    let finding = missing_env(&names);
+    let finding = if needed_by.is_empty() { finding } else { finding.with("needed_by", needed_by) };
     let export = finding.fix.clone().unwrap_or_default();
     Some(match substitutions.environment_lines(names) {
         Some(lines) => finding.fix(format!("{export}  # or add to k3s-boot.yaml:\n{lines}")),
         None => finding,
     })
+}
+
+/// The releases whose values contain the placeholders of these variables.
+fn needed_by(builds: &[Build], names: &[&str]) -> String {
+    let releases: Vec<_> = builds.iter().flat_map(|build| &build.helmfile.releases).collect();
+    let values: Vec<_> = releases.iter().map(|release| release.merged().to_string()).collect();
+    let of_variable = |name: &&str| {
+        let placeholder = stand_in_for(name);
+        let needing = releases.iter().zip(&values).filter(|(_, values)| values.contains(&placeholder));
+        let needing: Vec<_> = needing.map(|(release, _)| release.id().to_string()).collect();
+        let variable = if names.len() > 1 { format!(" ({name})") } else { String::new() };
+        (!needing.is_empty()).then(|| needing.join(", ") + &variable)
+    };
+    names.iter().filter_map(of_variable).collect::<Vec<_>>().join(", ")
 }

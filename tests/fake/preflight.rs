@@ -122,6 +122,23 @@ fn variables_of_both_helmfiles_are_missing() {
     assert_snapshot!(one_less.refusal(), @r#"[TS] ERROR Missing required env variables envs="FLUX_GIT_URL" fix="export FLUX_GIT_URL=...""#);
 }
 
+/// One finding, which names the releases whose values need the variables: the helmfile does not show it.
+#[test]
+fn releases_that_need_missing_variables() {
+    let fixture = Fixture::new();
+    let build = scenario::apps_build(&fixture.canaries)
+        .replace("ipam:", "k8sServiceHost: for-K3S_API_HOST.stand-in.invalid\n        ipam:");
+    let missing = |name: &str| {
+        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "unless_env": name, "exit": 1,
+            "stderr": format!("error calling requiredEnv: required env var `{name}` is not set\n")})
+    };
+    let built = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build});
+    let fixture = fixture.rules([missing("K3S_API_HOST"), built.clone()]);
+    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Missing required env variables envs="K3S_API_HOST" needed_by="kube-system/cilium" fix="export K3S_API_HOST=...""#);
+    let fixture = fixture.rules([missing("API_HOST"), missing("K3S_API_HOST"), built]);
+    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Missing required env variables envs="API_HOST K3S_API_HOST" needed_by="kube-system/cilium (K3S_API_HOST)" fix="export API_HOST=... K3S_API_HOST=...""#);
+}
+
 #[test]
 fn chart_tag_and_variable_are_missing() {
     let pull = "Pulling registry.invalid/charts/cilium:9.9.9
