@@ -231,9 +231,9 @@ pub(crate) fn merge_fixes<'f>(findings: impl IntoIterator<Item = &'f mut Finding
         }
     }
     let notes: Vec<_> = findings.iter().filter_map(|finding| finding.server_lines.note.as_deref()).collect();
-    let (fix, rule) = (with_notes(servers.fix(&missing), &notes), findings[main].rule);
+    let (fix, summary) = (with_notes(servers.fix(&missing), &notes), findings[main].summary.clone());
     for (index, finding) in findings.iter_mut().enumerate() {
-        let other = || format!("see {rule}: its fix includes the one for this");
+        let other = || format!("included in the fix of `{summary}`");
         finding.fix = Some(if index == main { fix.clone() } else { other() });
     }
 }
@@ -356,7 +356,7 @@ pub(crate) mod tests {
         assert_eq!(fix("k3s-flannel"), expected);
         for rule in ["k3s-network-policy", "k3s-kube-proxy", "k3s-coredns", "k3s-bundled", "coredns-bundled"]
         {
-            assert_eq!(fix(rule), "see k3s-flannel: its fix includes the one for this", "{rule}");
+            assert_eq!(fix(rule), "included in the fix of `Flannel is enabled beside another CNI`", "{rule}");
         }
     }
 
