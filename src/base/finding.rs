@@ -42,13 +42,13 @@ pub(crate) struct Finding {
     /// A command, or the lines to change.
     pub fix: Option<String>,
     /// What the fix adds to the configuration of k3s servers: several findings change one file.
-    pub server_lines: ServerLines,
+    pub server_lines: Option<Box<ServerLines>>,
     /// Whether it was logged already.
     pub logged: bool,
 }
 
 /// What a fix adds to the configuration of k3s servers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServerLines {
     /// The name of a server, and its lines.
     pub lines: Vec<(String, String)>,
@@ -65,7 +65,7 @@ impl Finding {
             summary: summary.into(),
             details: Vec::new(),
             fix: None,
-            server_lines: ServerLines::default(),
+            server_lines: None,
             logged: false,
         }
     }

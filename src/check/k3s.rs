@@ -165,7 +165,7 @@ impl<'a> Servers<'a> {
         let server_lines = ServerLines { lines: lines.collect(), note };
         let fix =
             with_notes(self.fix(missing), &server_lines.note.as_deref().into_iter().collect::<Vec<_>>());
-        Finding { server_lines, ..finding }.fix(fix)
+        Finding { server_lines: Some(Box::new(server_lines)), ..finding }.fix(fix)
     }
 
     /// Whether the settings of all servers are known.
@@ -215,13 +215,14 @@ impl<'a> Servers<'a> {
 /// Merges the fixes of findings that change the configuration of the same servers, so that each server gets one block and one
 /// restart. The most severe finding, of several the first, gets all lines; the others refer to it.
 pub(crate) fn merge_fixes<'f>(findings: impl IntoIterator<Item = &'f mut Finding>, live: &Live) {
-    let findings = findings.into_iter().filter(|finding| !finding.server_lines.lines.is_empty());
+    let findings = findings.into_iter().filter(|finding| finding.server_lines.is_some());
     let mut findings: Vec<_> = findings.collect();
     let worst = findings.iter().map(|finding| finding.severity).max();
     let main = findings.iter().position(|finding| Some(finding.severity) == worst);
     let Some(main) = main.filter(|_| findings.len() > 1) else { return };
     let servers = Servers::of(live);
-    let all = || findings.iter().flat_map(|finding| &finding.server_lines.lines);
+    let added = || findings.iter().filter_map(|finding| finding.server_lines.as_deref());
+    let all = || added().flat_map(|added| &added.lines);
     let mut missing = Vec::new();
     for (name, _) in &servers.known {
         let lines: Vec<_> =
@@ -230,7 +231,7 @@ pub(crate) fn merge_fixes<'f>(findings: impl IntoIterator<Item = &'f mut Finding
             MissingLines::add(&mut missing, name, merged(&lines));
         }
     }
-    let notes: Vec<_> = findings.iter().filter_map(|finding| finding.server_lines.note.as_deref()).collect();
+    let notes: Vec<_> = added().filter_map(|added| added.note.as_deref()).collect();
     let (fix, summary) = (with_notes(servers.fix(&missing), &notes), findings[main].summary.clone());
     for (index, finding) in findings.iter_mut().enumerate() {
         let other = || format!("included in the fix of `{summary}`");
@@ -342,7 +343,7 @@ pub(crate) mod tests {
         world.server("b", &["server", "--disable", "metrics-server", "--flannel-backend", "none"]);
         world.bundled_coredns();
         let mut outcomes = crate::check::run_all(&world.facts());
-        let findings: Vec<_> = outcomes.iter_mut().flat_map(|outcome| outcome.findings_mut()).collect();
+        let findings: Vec<_> = outcomes.iter_mut().flat_map(crate::check::Outcome::findings_mut).collect();
         let fix = |rule: &str| {
             let finding = findings.iter().find(|finding| finding.rule == rule);
             finding.and_then(|finding| finding.fix.clone()).unwrap_or_else(|| panic!("no {rule}"))

@@ -132,10 +132,10 @@ fn releases_that_need_missing_variables() {
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "unless_env": name, "exit": 1,
             "stderr": format!("error calling requiredEnv: required env var `{name}` is not set\n")})
     };
-    let built = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build});
-    let fixture = fixture.rules([missing("K3S_API_HOST"), built.clone()]);
+    let with_values = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build});
+    let fixture = fixture.rules([missing("K3S_API_HOST"), with_values.clone()]);
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Missing required env variables envs="K3S_API_HOST" needed_by="kube-system/cilium" fix="export K3S_API_HOST=...""#);
-    let fixture = fixture.rules([missing("API_HOST"), missing("K3S_API_HOST"), built]);
+    let fixture = fixture.rules([missing("API_HOST"), missing("K3S_API_HOST"), with_values]);
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Missing required env variables envs="API_HOST K3S_API_HOST" needed_by="kube-system/cilium (K3S_API_HOST)" fix="export API_HOST=... K3S_API_HOST=...""#);
 }
 

@@ -124,7 +124,7 @@ impl Listener for PreflightListener<'_> {
         let found = found.map(|finding| weighed(finding, facts.options.strict));
         // Fixes that change the same file are merged when all of them are known.
         let is_final =
-            |finding: &Finding| finding.severity == Severity::Error && finding.server_lines.lines.is_empty();
+            |finding: &Finding| finding.severity == Severity::Error && finding.server_lines.is_none();
         self.problems.extend(found.filter(is_final));
         self.problems.iter().for_each(Finding::log);
         Ok(())
