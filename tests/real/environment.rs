@@ -81,7 +81,7 @@ fn variables_of_encrypted_files_reach_the_release() {
     let ran = fixture.apps(&[]).run();
     ran.assert().code(1);
     let fix = format!(
-        r#"Missing required env variables envs="API_TOKEN" fix="export API_TOKEN=...  # or add to k3s-boot.yaml:\nenvironment:\n  files: [{SECRETS}]""#
+        r#"Missing required env variables envs="API_TOKEN" needed_by="media/app" fix="export API_TOKEN=...  # or add to k3s-boot.yaml:\nenvironment:\n  files: [{SECRETS}]""#
     );
     assert!(ran.stderr.contains(&fix), "no `{fix}` in {}", ran.stderr);
     fixture.write("k3s-boot.yaml", CONFIG);
