@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_yaml::Value;
 
 use crate::base::files;
+use crate::base::finding::Finding;
 use crate::base::yaml::{self, PRINTED};
+use crate::desired::sops_config::KeyGroups;
 
 /// A file named as encrypted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +17,7 @@ pub(crate) struct EncryptedFile {
     /// Whether the bootstrap applies it; otherwise Flux does.
     pub in_bootstrap: bool,
     pub state: EncryptedState,
+    pub groups: KeyGroups,
 }
 
 /// Whether a file named as encrypted is encrypted.
@@ -37,8 +40,21 @@ pub(crate) enum EncryptedState {
 /// Reads the plain text parts of a file named as encrypted.
 pub(crate) fn read(root: &Path, path: &Path, in_bootstrap: bool) -> EncryptedFile {
     let text = files::text(&root.join(path), files::LARGEST);
-    let state = text.map_or(EncryptedState::Unreadable, |text| state(&text));
-    EncryptedFile { path: path.to_owned(), in_bootstrap, state }
+    let (state, groups) = text.map_or_else(|_| Default::default(), |text| (state(&text), key_groups(&text)));
+    EncryptedFile { path: path.to_owned(), in_bootstrap, state, groups }
+}
+
+/// The key groups of the first document: sops encrypts all with the same keys.
+fn key_groups(text: &str) -> KeyGroups {
+    let mut documents = yaml::documents::<Value>(text, PRINTED).map_while(Result::ok);
+    let Some(sops) = documents.find_map(|document| document.get("sops").cloned()) else {
+        return KeyGroups::default();
+    };
+    let recipients = |group: &Value| {
+        let found = sequence(group, "age").filter_map(|one| one.get("recipient")?.as_str());
+        found.map(ToOwned::to_owned).collect()
+    };
+    KeyGroups::new(sequence(&sops, "key_groups").map(recipients).collect(), sops.get("shamir_threshold"))
 }
 
 fn state(text: &str) -> EncryptedState {
@@ -72,6 +88,46 @@ fn state(text: &str) -> EncryptedState {
     recipients.sort();
     recipients.dedup();
     EncryptedState::Encrypted { age: recipients, others }
+}
+
+/// Checks that a file named as encrypted is encrypted: sops adds a `sops:` block in plain text at the top level. `encrypt`
+/// is the command that encrypts the file.
+///
+/// # Errors
+///
+/// The file is plain text, not valid YAML, or was joined from several.
+pub(crate) fn check_encrypted(path: &Path, text: &str, encrypt: &str) -> Result<(), Finding> {
+    let problem = |message: &str| Finding::error("sops", message).with("file", path.display());
+    let mut documents = 0;
+    let mut mac = None;
+    for document in yaml::documents::<Value>(text, PRINTED) {
+        // The parser's message may quote what should be secret.
+        let document = document.map_err(|error| {
+            let finding = problem("Encrypted file is not valid YAML");
+            match error.line {
+                Some(line) if !error.is_refused() => finding.with("line", line),
+                _ => finding.with("reason", error.without_content("unknown location")),
+            }
+        })?;
+        if document.is_null() {
+            continue;
+        }
+        documents += 1;
+        let Some(sops) = document.get("sops") else {
+            return Err(problem("Encrypted file is plain text")
+                .fix(format!("{encrypt}  # and change its secrets if it was ever pushed")));
+        };
+        // sops writes the same block into all documents of a file, and reads the first.
+        let own = sops.get("mac").cloned();
+        if documents > 1 && mac != own {
+            return Err(problem(
+                "Encrypted file was joined from several, and sops can decrypt only the first",
+            )
+            .fix("put each document into a file of its own"));
+        }
+        mac = own;
+    }
+    if documents == 0 { Err(problem("Encrypted file is empty")) } else { Ok(()) }
 }
 
 /// Whether an encrypted file has manifests, of which SOPS leaves the keys readable; others hold data for a template or a tool.
@@ -173,6 +229,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn plain_text_is_not_an_encrypted_file() {
+        let check = |text| check_encrypted(Path::new("bootstrap/x.sops.yaml"), text, "sops encrypt x");
+        assert!(check("a: ENC[AES256]\nsops: {mac: x}\n").is_ok());
+        assert!(check("a: ENC[AES256]\nsops: {mac: x}\n---\nb: ENC[x]\nsops: {mac: x}\n").is_ok());
+        for (text, message) in [
+            ("kind: Secret\nstringData: {k: CANARY-SECRET}\n", "Encrypted file is plain text"),
+            ("a: ENC[x]\nsops: {}\n---\nb: CANARY-SECRET\n", "Encrypted file is plain text"),
+            (
+                "a: ENC[x]\nsops: {mac: x}\n---\nb: CANARY-SECRET\nsops: {mac: y}\n",
+                "Encrypted file was joined from several, and sops can decrypt only the first",
+            ),
+            ("k: [CANARY-SECRET", "Encrypted file is not valid YAML"),
+            ("", "Encrypted file is empty"),
+        ] {
+            let finding = check(text).unwrap_err();
+            assert_eq!(finding.summary, message);
+            assert!(!format!("{finding:?}").contains("CANARY"));
+        }
+    }
+
+    #[test]
+    fn key_groups_are_read() {
+        let flat = key_groups("a: ENC\nsops: {age: [{recipient: age1a}], shamir_threshold: 0}\n");
+        assert_eq!(flat, KeyGroups::default());
+        let groups = key_groups(
+            "a: ENC\nsops: {shamir_threshold: 2, key_groups: [{age: [{recipient: a}]}, {pgp: [{fp: X}]}, {age: []}]}\n",
+        );
+        let age = vec![vec!["a".to_owned()], Vec::new(), Vec::new()];
+        assert_eq!(groups, KeyGroups { age, threshold: 2 });
+        assert!(!groups.can_decrypt(&["a".to_owned()]) && flat.can_decrypt(&[]));
+    }
+
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic(text: String, near in crate::base::mutate::text(&[
@@ -181,8 +270,8 @@ mod tests {
              lastmodified: \"2026-11-23T08:00:00Z\"\n    encrypted_regex: ^(data|stringData)$\n    version: 3.13.2\n",
             "sops: {key_groups: [{age: [{recipient: age1a}]}, {hc_vault: [{x: y}], pgp: null}]}\n---\na: 1\n",
         ])) {
-            _ = state(&text);
-            _ = state(&near);
+            _ = (state(&text), key_groups(&text), check_encrypted(Path::new("a"), &text, ""));
+            _ = (state(&near), key_groups(&near), check_encrypted(Path::new("a"), &near, ""));
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::base::finding::{Finding, Findings};
 use crate::base::redact::Redactor;
 use crate::desired::repository::is_encrypted_name;
 use crate::desired::variables::{Format, State, Variable, parse, unusable};
-use crate::desired::{STAND_IN, objects, sops_config};
+use crate::desired::{STAND_IN, encrypted, sops_config};
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 use crate::tools::template_env::TemplateVariable;
@@ -155,7 +155,7 @@ fn unencrypted(settings: &Settings, files: &Files, path: &Path, text: &str) -> O
     let recipients = files.age_key.as_ref().map_or(&[][..], |(key, _)| &key.public);
     let encrypt = || sops_config::encrypt_command(settings.relative(path), config.as_deref(), recipients);
     if is_encrypted_name(path) {
-        return objects::check_encrypted(path, text, &encrypt()).err();
+        return encrypted::check_encrypted(path, text, &encrypt()).err();
     }
     path.to_string_lossy().ends_with(".sops.env").then(|| {
         // dotenv files have no `data`: SOPS encrypts all their values.

@@ -13,7 +13,7 @@ use crate::base::finding::{Finding, Findings};
 use crate::base::redact::Redactor;
 use crate::desired::distribution::decide;
 use crate::desired::namespaces::{self, Declared};
-use crate::desired::objects::{self, sops_age};
+use crate::desired::objects::sops_age;
 use crate::desired::state_file::{self, StateFile};
 use crate::desired::{AgeKey, age, encrypted, repository, sops_config};
 use crate::observed::Program;
@@ -83,7 +83,7 @@ pub(crate) fn files(settings: &Settings, redactor: &Redactor) -> Files {
         let encrypt = sops_config::encrypt_command(relative, config.as_deref(), recipients);
         let good = findings.keep(read("sops", &path, LARGEST).and_then(|text| {
             no_age_key = no_age_key.take().filter(|_| !sops_age::is_named(&text));
-            objects::check_encrypted(&path, &text, &encrypt)?;
+            encrypted::check_encrypted(&path, &text, &encrypt)?;
             Ok(is_named || encrypted::has_manifests(&text))
         }));
         match good {

@@ -38,10 +38,18 @@ impl Toolbox {
 }
 
 fn cannot_decrypt(file: &Path, reason: &str) -> Finding {
-    Finding::error("sops", "Encrypted file cannot be decrypted")
-        .with("file", file.display())
-        .with("reason", reason)
-        .fix("set SOPS_AGE_KEY_FILE to a file with a matching identity, or add your public key to .sops.yaml and run `sops updatekeys` where the file can be decrypted")
+    let found =
+        |message: &str| Finding::error("sops", message).with("file", file.display()).with("reason", reason);
+    // The key was right, but what it decrypts is not what was encrypted (sops, `cmd/sops/common`).
+    if ["MAC mismatch", "Cannot decrypt MAC", "Error decrypting tree"]
+        .iter()
+        .any(|words| reason.starts_with(words))
+    {
+        let path = file.display();
+        return found("Encrypted file was changed after encryption")
+            .fix(format!("restore the file as sops wrote it, and change it with `sops edit {path}` only"));
+    }
+    found("Encrypted file cannot be decrypted").fix("set SOPS_AGE_KEY_FILE to a file with a matching identity, or add your public key to .sops.yaml and run `sops updatekeys` where the file can be decrypted")
 }
 
 /// sops prints a block of wrapped lines for each recipient; the first block without the searched locations is enough. For
@@ -75,6 +83,19 @@ mod tests {
             "Error decrypting tree: message authentication failed"
         );
         assert_eq!(reason(""), "no reason given");
+    }
+
+    #[test]
+    fn a_changed_file_is_not_a_problem_of_keys() {
+        let summary = |reason: &str| cannot_decrypt(Path::new("a.sops.yaml"), reason).summary;
+        for reason in [
+            "MAC mismatch",
+            "Cannot decrypt MAC: input does not match sops' data format",
+            "Error decrypting tree: Error walking tree: Could not decrypt value: Could not decrypt with AES_GCM: cipher: message authentication failed",
+        ] {
+            assert_eq!(summary(reason), "Encrypted file was changed after encryption");
+        }
+        assert_eq!(summary(&reason(WRONG_KEY)), "Encrypted file cannot be decrypted");
     }
 
     proptest::proptest! {

@@ -132,7 +132,13 @@ mod tests {
         world.desired.synced = Ok(Synced { path: "k".into(), ..Synced::default() });
         for (path, in_bootstrap) in [("k/a.sops.yaml", false), ("bootstrap/b.sops.yaml", true)] {
             let state = EncryptedState::Encrypted { age: vec!["age1".to_owned()], others: false };
-            world.desired.encrypted.push(EncryptedFile { path: path.into(), in_bootstrap, state });
+            let path = path.into();
+            world.desired.encrypted.push(EncryptedFile {
+                path,
+                in_bootstrap,
+                state,
+                ..EncryptedFile::default()
+            });
         }
         world
     }

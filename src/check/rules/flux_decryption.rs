@@ -117,8 +117,8 @@ mod tests {
         let state = EncryptedState::Encrypted { age: vec!["age1a".to_owned()], others: false };
         world.desired.encrypted.push(EncryptedFile {
             path: "k/a.sops.yaml".into(),
-            in_bootstrap: false,
             state,
+            ..EncryptedFile::default()
         });
         world.assert_found(&RULE, &[FOUND]);
         assert_eq!(world.detail(&RULE, "encrypted"), "k/a.sops.yaml");

@@ -58,7 +58,10 @@ mod tests {
         world.assert_found(&RULE, &["unknown no Git"]);
         world.desired.tracked = Ok(BTreeSet::new());
         let encrypted = EncryptedState::Encrypted { age: Vec::new(), others: true };
-        let file = |state, in_bootstrap| EncryptedFile { path: "k/a.sops.yaml".into(), in_bootstrap, state };
+        let file = |state, in_bootstrap| {
+            let path = "k/a.sops.yaml".into();
+            EncryptedFile { path, in_bootstrap, state, ..EncryptedFile::default() }
+        };
         world.desired.encrypted = vec![
             file(encrypted, false),
             file(EncryptedState::Unreadable, false),

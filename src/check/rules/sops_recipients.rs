@@ -36,12 +36,37 @@ fn check(facts: &Facts<'_>) -> Answer {
         Err(Answer::NotApplicable(reason)) => return Answer::Unknown(reason),
         Err(answer) => return answer,
     };
-    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
-    for (file, recipients) in files.filter(|(_, recipients)| !is_among(key, recipients)) {
-        if blocks_flux(facts.desired, file) { &mut errors } else { &mut warnings }.push((file, recipients));
+    let (mut errors, mut warnings, mut split) = (Vec::new(), Vec::new(), Vec::new());
+    for (file, recipients) in files {
+        let severe = blocks_flux(facts.desired, file);
+        if !is_among(key, recipients) {
+            if severe { &mut errors } else { &mut warnings }.push((file, recipients));
+        } else if is_alone(key) && !file.groups.can_decrypt(&key.public) {
+            split.push(not_enough(file, severe));
+        }
     }
     let found = [(Severity::Error, errors), (Severity::Warning, warnings)];
-    Answer::judged(found.iter().filter_map(|(severity, files)| report(*severity, key, files)))
+    let found = found.iter().filter_map(|(severity, files)| report(*severity, key, files));
+    Answer::judged(found.chain(split))
+}
+
+/// Whether the age key is all that Flux will have, and its public keys are known.
+pub(super) fn is_alone(key: &AgeKey) -> bool {
+    !key.post_quantum && !key.plugin && !key.is_encrypted
+}
+
+fn not_enough(file: &EncryptedFile, severe: bool) -> Finding {
+    let path = file.path.display();
+    let severity = if severe { Severity::Error } else { Severity::Warning };
+    let finding = Finding::error(RULE.id, "Age key alone cannot decrypt a file with key groups");
+    Finding { severity, ..finding }
+        .with("file", &path)
+        .with("key_groups", file.groups.age.len())
+        .with("needed", file.groups.threshold)
+        .fix(format!(
+            "replace `key_groups` in .sops.yaml by `age` with the age key, then, where the file can be decrypted: \
+             sops updatekeys {path}"
+        ))
 }
 
 /// The age recipients of a file that has any.
@@ -102,6 +127,7 @@ fn fix(key: &AgeKey, files: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::check::fixture::World;
+    use crate::desired::sops_config::KeyGroups;
     use crate::desired::synced::Synced;
 
     const MESSAGE: &str = "Age key is not a recipient of encrypted files";
@@ -126,6 +152,7 @@ mod tests {
                 path: path.into(),
                 in_bootstrap: *in_bootstrap,
                 state,
+                ..EncryptedFile::default()
             });
         }
         world
@@ -152,6 +179,26 @@ mod tests {
         world.assert_found(&RULE, &["- no encrypted file is meant for the cluster"]);
         world.desired.encrypted[0].path = "k/apps/a.sops.yaml".into();
         world.assert_found(&RULE, &[&warning]);
+    }
+
+    #[test]
+    fn the_key_must_be_in_enough_key_groups() {
+        let mut world = world(&[("k/flux/a.sops.yaml", false, &['x', 'm'], false)]);
+        let groups = |threshold: usize| {
+            let age = vec![vec![public('m')], vec![public('x')]];
+            KeyGroups { age, threshold }
+        };
+        world.desired.encrypted[0].groups = groups(1);
+        world.assert_found(&RULE, &[]);
+        world.desired.encrypted[0].groups = groups(2);
+        let message = "Age key alone cannot decrypt a file with key groups";
+        world.assert_found(&RULE, &[&format!("error {message}")]);
+        assert_eq!(world.detail(&RULE, "needed"), "2");
+        world.desired.encrypted[0].path = "k/apps/a.sops.yaml".into();
+        world.assert_found(&RULE, &[&format!("warning {message}")]);
+        // The Secret in the encrypted file may have keys of other types.
+        world.desired.age_key.as_mut().unwrap().is_encrypted = true;
+        world.assert_found(&RULE, &[]);
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use regex::Regex;
 
+use super::sops_recipients::is_alone;
 use crate::base::finding::Finding;
 use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::desired::encrypted::EncryptedState;
-use crate::desired::sops_config::{self, Creation};
+use crate::desired::sops_config::{self, Creation, KeyGroups};
 
 pub(super) const RULE: Rule = Rule {
     id: "sops-rules",
@@ -46,9 +47,11 @@ fn check(facts: &Facts<'_>) -> Answer {
     }
     for file in files {
         let first = creations.iter().position(|creation| creation.matches(&file.path));
-        // A rule without age is for other types of keys.
         let is_listed = first.and_then(|index| creations.get(index)).is_some_and(|creation| {
-            creation.age.is_empty() || creation.age.iter().any(|recipient| key.public.contains(recipient))
+            let lists_key = creation.age.iter().any(|recipient| key.public.contains(recipient));
+            let is_enough = !is_alone(key) || creation.groups.can_decrypt(&key.public);
+            // A rule without age is for other types of keys.
+            creation.refused.is_none() && (creation.age.is_empty() || (lists_key && is_enough))
         });
         if !is_listed {
             wrong.entry(first).or_default().push(&file.path);
@@ -63,21 +66,30 @@ fn is_for_age(state: &EncryptedState) -> bool {
 }
 
 fn report(rule: Option<usize>, creations: &[Creation], files: &[&Path], own: &str) -> Finding {
-    let message = match rule {
-        Some(_) => "Creation rule in .sops.yaml does not list the age key",
-        None => "No creation rule in .sops.yaml matches an encrypted file",
-    };
-    let mut finding = Finding::warning(RULE.id, message);
-    if let Some(creation) = rule.and_then(|index| creations.get(index)) {
-        let path = creation.path.as_ref().map_or("every path", Regex::as_str);
-        finding = finding.with("path_regex", path).with("age", creation.age.join(","));
-    }
     let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
-    let fix = match rule {
-        Some(_) => format!("add {own} to `age` of that rule"),
-        None => format!("add a rule:\n- path_regex: …\n  age: {own}"),
+    let found = |message: &str| Finding::warning(RULE.id, message);
+    let Some(creation) = rule.and_then(|index| creations.get(index)) else {
+        let finding = found("No creation rule in .sops.yaml matches an encrypted file");
+        let fix = format!("add a rule:\n- path_regex: …\n  age: {own}");
+        return finding.with("files", names.join(" ")).fix(fix);
     };
-    finding.with("files", names.join(" ")).fix(fix)
+    let path = creation.path.as_ref().map_or("every path", Regex::as_str);
+    let about = |finding: Finding| finding.with("path_regex", path).with("files", names.join(" "));
+    if let Some(reason) = creation.refused {
+        let finding = about(found("sops refuses a creation rule in .sops.yaml"));
+        return finding.with("reason", reason).fix("correct that rule");
+    }
+    let lists_key = creation.age.iter().any(|recipient| own.split(',').any(|own| own == recipient));
+    if lists_key {
+        let KeyGroups { age, threshold } = &creation.groups;
+        return about(found("Creation rule in .sops.yaml needs more key groups than the age key is in"))
+            .with("key_groups", age.len())
+            .with("needed", threshold)
+            .fix(format!("replace `key_groups` of that rule by `age: {own}`"));
+    }
+    about(found("Creation rule in .sops.yaml does not list the age key"))
+        .with("age", creation.age.join(","))
+        .fix(format!("add {own} to `age` of that rule"))
 }
 
 #[cfg(test)]
@@ -91,13 +103,22 @@ mod tests {
     const NOT_NAMED: &str = "warning Creation rule in .sops.yaml does not list the age key";
     const NO_RULE: &str = "warning No creation rule in .sops.yaml matches an encrypted file";
 
+    const TOO_MANY: &str = "warning Creation rule in .sops.yaml needs more key groups than the age key is in";
+    const REFUSED: &str = "warning sops refuses a creation rule in .sops.yaml";
+
     fn world(config: &str) -> World {
         let mut world = World::shipped();
         world.desired.age_key = Some(AgeKey { public: vec!["age1me".to_owned()], ..AgeKey::default() });
         world.desired.synced = Ok(Synced { path: "kubernetes".into(), ..Synced::default() });
         for (path, in_bootstrap) in [("bootstrap/a.sops.yaml", true), ("kubernetes/b.sops.yaml", false)] {
             let state = EncryptedState::Encrypted { age: vec!["age1me".to_owned()], others: false };
-            world.desired.encrypted.push(EncryptedFile { path: path.into(), in_bootstrap, state });
+            let path = path.into();
+            world.desired.encrypted.push(EncryptedFile {
+                path,
+                in_bootstrap,
+                state,
+                ..EncryptedFile::default()
+            });
         }
         world.desired.sops_config = Some(config.to_owned());
         world
@@ -111,13 +132,17 @@ mod tests {
         shipped.assert_found(&RULE, &["- there is no age key"]);
         shipped.desired.age_key = Some(AgeKey { public: vec!["age1me".to_owned()], ..AgeKey::default() });
         shipped.assert_found(&RULE, &["- no encrypted file is meant for the cluster"]);
-        let cases: [(&str, &[&str]); 14] = [
+        let cases: [(&str, &[&str]); 18] = [
             ("creation_rules: [{age: age1me}]", &[]),
             ("creation_rules: [{age: 'age1other, age1me'}]", &[]),
             ("creation_rules: [{age: [age1other, age1me]}]", &[]),
             ("creation_rules: [{key_groups: [{age: [age1me]}]}]", &[]),
             ("creation_rules: [{key_groups: [{merge: [{age: [age1me]}]}]}]", &[]),
             ("creation_rules: [{pgp: X}]", &[]),
+            ("x: &me {age: age1me}\ncreation_rules: [{<<: *me}]", &[]),
+            ("creation_rules: [{key_groups: [{age: [age1me]}, {pgp: [X]}]}]", &[TOO_MANY]),
+            ("creation_rules: [{age: age1me, key_groups: [{age: [age1other]}]}]", &[NOT_NAMED]),
+            ("creation_rules: [{age: age1me, encrypted_regex: a, encrypted_suffix: b}]", &[REFUSED]),
             ("creation_rules: []", &["- .sops.yaml has no creation rules"]),
             ("{}", &["- .sops.yaml has no creation rules"]),
             ("creation_rules: [{age: age1other}]", &[NOT_NAMED]),
