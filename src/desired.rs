@@ -17,6 +17,7 @@ pub(crate) mod sops_config;
 pub(crate) mod source;
 pub(crate) mod state_file;
 pub(crate) mod substitutions;
+pub(crate) mod sync;
 pub(crate) mod synced;
 pub(crate) mod values;
 pub(crate) mod variables;

@@ -6,12 +6,15 @@ pub(crate) mod kustomizations;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::{Value, json};
+
 use crate::base::object_ref::ObjectRef;
 use crate::base::url::without_credentials;
 use crate::desired::source::SyncSource;
+use crate::desired::sync;
 pub(crate) use crate::diagnose::flux::kustomizations::Problem;
 use crate::diagnose::flux::kustomizations::{End, Key, State, chains, key, state};
-use crate::observed::flux::{Flux, Resource};
+use crate::observed::flux::{Flux, Resource, Spec, Sync};
 
 /// How `verify` ends well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,13 +103,11 @@ pub(crate) fn judge(flux: &Flux, asked: &SyncSource) -> Judgement {
     let find = |kind: &str| flux.resources.iter().find(|found| found.kind == kind && key(found) == root);
     let absent = |kind: &str| format!("{kind} {}/{}: not found yet", root.0, root.1);
     let source = find(kind);
-    let has = source.and_then(|source| source.spec.url.clone()).unwrap_or_default();
-    let url = asked.url.as_ref().or(sync.map(|sync| &sync.url)).unwrap_or(&has);
     let mut revision = None;
     if let Some(source) = source {
         // Where there is no FluxInstance, nobody but Flux itself chooses the branch, and how it gets to the repository.
-        let reference = asked.reference.as_ref();
-        let wrong = sync.and_then(|sync| wrong_source(source, url, reference.or(sync.r#ref.as_ref())));
+        let expected = instance.and_then(|instance| expected_source(instance, asked, root.0));
+        let wrong = expected.and_then(|expected| wrong_source(source, &expected["spec"]));
         let is_ready = wrong.is_none() && findings.add_source(source);
         findings.waiting.extend(wrong);
         match find("Kustomization").filter(|_| is_ready) {
@@ -124,7 +125,7 @@ pub(crate) fn judge(flux: &Flux, asked: &SyncSource) -> Judgement {
     // The operator waits for its objects, and what these report is more exact.
     findings.blocked.extend(unready.and_then(failed));
     findings.judgement(Verdict::Done(Outcome::Syncing {
-        repository: if sync.is_some() { url.clone() } else { has.clone() },
+        repository: source.and_then(|source| address(source).cloned()).unwrap_or_default(),
         revision: revision.unwrap_or_default(),
     }))
 }
@@ -147,19 +148,45 @@ fn failed(resource: &Resource) -> Option<Problem> {
     Some(Problem::new(resource, condition, false))
 }
 
-fn wrong_source(source: &Resource, url: &str, reference: Option<&String>) -> Option<String> {
-    let waiting = |what: String| Some(format!("{}: {what}", source.object()));
-    let has = source.spec.url.as_deref().unwrap_or_default();
-    if has != url {
-        let (has, url) = (without_credentials(has), without_credentials(url));
-        return waiting(format!("has url `{has}`, expected `{url}`"));
+/// The source that flux-operator creates, with what was asked for; `None` if a patch may change it.
+fn expected_source(instance: &Resource, asked: &SyncSource, namespace: &str) -> Option<Value> {
+    let Sync { kind, url, r#ref: reference, name } = instance.spec.sync.as_ref()?;
+    let url = asked.url.as_ref().unwrap_or(url);
+    let reference = asked.reference.as_ref().or(reference.as_ref());
+    let sync = json!({"kind": kind, "url": url, "ref": reference, "name": name});
+    sync::objects(&json!({"sync": sync, "kustomize": instance.spec.kustomize}), namespace).source
+}
+
+/// The address of a source.
+fn address(source: &Resource) -> Option<&String> {
+    source.spec.url.as_ref().or(source.spec.endpoint.as_ref())
+}
+
+/// How a source differs from the specification that is expected, if it does.
+fn wrong_source(source: &Resource, expected: &Value) -> Option<String> {
+    let Spec { url, r#ref: reference, endpoint, bucket_name, .. } = &source.spec;
+    let text = |text: &Option<String>| text.clone().map(Value::from);
+    let fields = [
+        ("url", text(url)),
+        ("endpoint", text(endpoint)),
+        ("ref", reference.clone()),
+        ("bucketName", text(bucket_name)),
+    ];
+    let differs = |(key, has): &(&str, Option<Value>)| {
+        let expected = expected.get(key).filter(|expected| has.as_ref() != Some(*expected))?;
+        let has = has.as_ref().map_or("none".to_owned(), shown);
+        Some(format!("{}: has {key} `{has}`, expected `{}`", source.object(), shown(expected)))
+    };
+    fields.iter().find_map(differs)
+}
+
+/// A URL, or the values of a reference.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => without_credentials(text),
+        Value::Object(map) => map.values().map(shown).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
     }
-    let has = source.spec.r#ref.as_ref().and_then(|reference| reference.name.as_ref());
-    if source.kind == "GitRepository" && reference.is_some() && has != reference {
-        let has = has.map_or("none", String::as_str);
-        return waiting(format!("has ref `{has}`, expected `{}`", reference.map_or("", String::as_str)));
-    }
-    None
 }
 
 /// What is found on the way to a verdict.

@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::inventory::Meta;
 use crate::base::error::Error;
@@ -32,7 +33,12 @@ pub(crate) struct Spec {
     /// The URL of a source.
     pub url: Option<String>,
     /// The reference of a source.
-    pub r#ref: Option<Reference>,
+    pub r#ref: Option<Value>,
+    /// The address of a Bucket.
+    pub endpoint: Option<String>,
+    pub bucket_name: Option<String>,
+    /// The patches of a FluxInstance.
+    pub kustomize: Option<Value>,
     /// The dependencies of a Kustomization.
     pub depends_on: Vec<Dependency>,
     /// The source of a Kustomization.
@@ -60,14 +66,6 @@ pub(crate) struct Sync {
     /// The full name of the reference, such as `refs/heads/main`.
     pub r#ref: Option<String>,
     /// The name of the objects that the operator creates for it; by default that of the namespace.
-    pub name: Option<String>,
-}
-
-/// A GitRepository's reference.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Reference {
-    /// The full name of a reference.
     pub name: Option<String>,
 }
 

@@ -124,6 +124,40 @@ fn flux_may_run_without_an_instance() {
 }
 
 #[test]
+fn patches_of_the_instance_are_expected() {
+    let patched = |patch: &str| {
+        let mut instance = instance();
+        let target = json!({"kind": "GitRepository"});
+        instance.spec.kustomize = Some(json!({"patches": [{"target": target, "patch": patch}]}));
+        let resources = vec![with_branch(), root()];
+        judge(&Flux { instance: Some(instance), resources }, &SyncSource::default())
+    };
+    syncs(&patched("[{op: replace, path: /spec/ref, value: {branch: main}}]"));
+    is_waiting(&patched("[{op: replace, path: /spec/ref/name, value: x}]"), "has ref `main`, expected `x`");
+    // What is not simulated is not compared.
+    syncs(&patched("[{op: move, path: /spec/ref, from: /spec/none}]"));
+}
+
+/// The source with a branch instead of a full name.
+fn with_branch() -> Resource {
+    resource("GitRepository", "flux-system", json!({"url": URL, "ref": {"branch": "main"}}), OK)
+}
+
+#[test]
+fn a_bucket_has_an_endpoint() {
+    let sync = json!({"sync": {"kind": "Bucket", "url": "minio.lan", "ref": "home"}});
+    let bucket = |endpoint: &str| {
+        let spec = json!({"endpoint": endpoint, "bucketName": "home"});
+        let resources = vec![resource("Bucket", "flux-system", spec, OK), root()];
+        let instance = Some(resource("FluxInstance", "flux", &sync, OK));
+        judge(&Flux { instance, resources }, &SyncSource::default())
+    };
+    let Verdict::Done(Outcome::Syncing { repository, .. }) = bucket("minio.lan").verdict else { panic!() };
+    assert_eq!(repository, "minio.lan");
+    is_waiting(&bucket("old.lan"), "has endpoint `old.lan`, expected `minio.lan`");
+}
+
+#[test]
 fn the_source_must_be_the_one_that_was_asked_for() {
     let asked = SyncSource { url: Some("https://other".to_owned()), ..SyncSource::default() };
     is_waiting(&judge(&flux([]), &asked), "expected `https://other`");
