@@ -146,9 +146,18 @@ impl Error {
     /// The stage that fixes the error if it is not the one that failed, and the flag that it needs.
     pub(crate) fn fixing_stage(&self) -> Option<(Stage, Option<&'static str>)> {
         let Self::Flux { object, reason, .. } = self else { return None };
-        match find(&format!("{object}: {reason}"))?.id {
-            "age-key-missing" => Some((Stage::Secrets, None)),
-            "age-key-wrong" => Some((Stage::Secrets, Some("--rotate-age-key"))),
+        match find(&format!("{object}: {reason}")).map(|known| known.id) {
+            Some("age-key-missing") => Some((Stage::Secrets, None)),
+            Some("age-key-wrong") => Some((Stage::Secrets, Some("--rotate-age-key"))),
+            // A source may need another Secret or other values, and the others other values.
+            _ if ["GitRepository ", "OCIRepository ", "Bucket "]
+                .iter()
+                .any(|kind| object.starts_with(kind)) =>
+            {
+                Some((Stage::Secrets, None))
+            }
+            Some("flux-path" | "flux-undecrypted") => Some((Stage::Apps, None)),
+            _ if object.starts_with("FluxInstance ") => Some((Stage::Apps, None)),
             _ => None,
         }
     }

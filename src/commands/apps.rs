@@ -442,4 +442,20 @@ mod tests {
         assert_eq!(resume(&words), "k3s-boot apps --rotate-age-key --timeout 9m --from secrets");
         assert!(error("GitOperationFailed: unable to clone").fixing_stage().is_none());
     }
+
+    #[test]
+    fn what_fixes_flux_is_not_skipped() {
+        let stage = |object: &str, reason: &str| {
+            let (object, reason) = (object.to_owned(), reason.to_owned());
+            let error = Error::Flux { object, reason, fix: String::new(), after: None };
+            error.fixing_stage().map(|(stage, _)| stage)
+        };
+        let denied = "AuthenticationFailed: failed to get secret 'flux-system/deploy-key'";
+        assert_eq!(stage("GitRepository flux-system/flux-system", denied), Some(Stage::Secrets));
+        assert_eq!(stage("Bucket flux-system/flux-system", "x"), Some(Stage::Secrets));
+        assert_eq!(stage("FluxInstance flux-system/flux", "BuildFailed: x"), Some(Stage::Apps));
+        let path = "ArtifactFailed: kustomization path not found: stat /tmp/x";
+        assert_eq!(stage("Kustomization flux-system/flux-system", path), Some(Stage::Apps));
+        assert_eq!(stage("Kustomization flux-system/a", "BuildFailed: x"), None);
+    }
 }

@@ -281,7 +281,7 @@ fn flux_times_out() {
     let ran = Fixture::new().args(&["--timeout", &timeout]).flux(&[source, scenario::root()]).run();
     ran.assert().code(6);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr.replace(&timeout, "[TIMEOUT]"), @r#"[TS] ERROR Flux failed to reconcile object="GitRepository flux-system/flux-system" reason="GitOperationFailed: failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host" cause="Flux cannot read the Git repository: its URL or branch is wrong, or pods cannot reach the server" after="[AFTER]" log="[LOG]" fix="check `instance.sync.url` and `instance.sync.ref` in the values of flux-instance, and the DNS and network of the pods" resume="k3s-boot apps --timeout [TIMEOUT] --from verify""#);
+    assert_snapshot!(ran.stderr.replace(&timeout, "[TIMEOUT]"), @r#"[TS] ERROR Flux failed to reconcile object="GitRepository flux-system/flux-system" reason="GitOperationFailed: failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host" cause="Flux cannot read the Git repository: its URL or branch is wrong, or pods cannot reach the server" after="[AFTER]" log="[LOG]" fix="check `instance.sync.url` and `instance.sync.ref` in the values of flux-instance, and the DNS and network of the pods" resume="k3s-boot apps --timeout [TIMEOUT] --from secrets""#);
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn stalled_flux_instance_fails_the_run() {
     let ran = Fixture::new().flux_with(&instance, &[]).run();
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="FluxInstance flux-system/flux" reason="BuildFailed: remove operation does not apply: doc is missing path" log="[LOG]" fix="kubectl --namespace flux-system describe fluxinstance flux" resume="k3s-boot apps --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="FluxInstance flux-system/flux" reason="BuildFailed: remove operation does not apply: doc is missing path" log="[LOG]" fix="kubectl --namespace flux-system describe fluxinstance flux" resume="k3s-boot apps --from apps""#);
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn missing_folder_in_the_repository_fails_the_run() {
         "kustomization path not found: stat /tmp/kustomization-2/kubernetes/gone: no such file or directory";
     let ran = fixture([direct("apps", ["False", "ArtifactFailed", message])]).run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="ArtifactFailed: kustomization path not found: stat /tmp/kustomization-2/kubernetes/gone: no such file or directory" cause="the path of the Kustomization does not exist in the Git revision that Flux fetched" log="[LOG]" fix="correct `spec.path` of the Kustomization (for the root one: `instance.sync.path` in the values of flux-instance) or push the folder, then retry" resume="k3s-boot apps --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="ArtifactFailed: kustomization path not found: stat /tmp/kustomization-2/kubernetes/gone: no such file or directory" cause="the path of the Kustomization does not exist in the Git revision that Flux fetched" log="[LOG]" fix="correct `spec.path` of the Kustomization (for the root one: `instance.sync.path` in the values of flux-instance) or push the folder, then retry" resume="k3s-boot apps --from apps""#);
     assert_eq!(requests(&ran), ["gitrepositories/flux-system", "kustomizations/apps"]);
 }
 
