@@ -82,6 +82,8 @@ pub(crate) struct Desired {
     pub tracked: Fact<BTreeSet<PathBuf>>,
     /// The URL of the Git remote `origin`; it may contain credentials.
     pub origin: Option<String>,
+    /// Whether `git add` would add the age key; `None` if that is unknown.
+    pub adds_age_key: Option<bool>,
     /// The part of the repository that Flux applies.
     pub synced: Fact<Synced>,
     /// Flux's variable substitution, if values may depend on it.
@@ -147,6 +149,7 @@ impl Default for Desired {
             sops_config: None,
             tracked: Err("not read".to_owned()),
             origin: None,
+            adds_age_key: None,
             synced: Err("not read".to_owned()),
             substitutions: Substitutions::default(),
             flux_releases: Vec::new(),

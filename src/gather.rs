@@ -189,6 +189,7 @@ pub(crate) async fn gather(
         sops_config: crate::base::files::text(&settings.root.join(".sops.yaml"), LARGEST).ok(),
         tracked: git.tracked,
         origin: git.origin,
+        adds_age_key: git.adds_age_key,
         synced,
         substitutions,
         flux_releases: files.repository.flux_releases,

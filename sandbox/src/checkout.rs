@@ -28,6 +28,10 @@ impl Checkout {
         for args in [&["init", "--quiet"][..], &["add", "bootstrap"]] {
             run(Command::new("git").args(args).current_dir(checkout.root()))?;
         }
+        // As a repository with an age key has it in its `.gitignore`.
+        let info = checkout.root().join(".git/info");
+        fs::create_dir_all(&info)?;
+        fs::write(info.join("exclude"), "/age.key\n")?;
         Ok(checkout)
     }
 

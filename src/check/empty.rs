@@ -167,6 +167,7 @@ fn inspected_inputs_are_ok() {
     world.options.config_found = true;
     let key = AgeKey { path: "/repository/age.key".into(), mode: 0o600, ..AgeKey::default() };
     world.desired.age_key = Some(key);
+    world.desired.adds_age_key = Some(false);
     let coverage = &mut world.desired.coverage;
     (coverage.requires_variables, coverage.app_folders) = (true, 1);
     let program =

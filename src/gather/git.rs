@@ -14,18 +14,24 @@ pub(super) struct Git {
     pub(super) tracked: Fact<BTreeSet<PathBuf>>,
     /// The URL of the remote `origin`.
     pub(super) origin: Option<String>,
+    /// Whether `git add` would add the age key; `None` if that is unknown.
+    pub(super) adds_age_key: Option<bool>,
 }
 
 /// Asks Git, if it is installed and the root is a Git repository.
 pub(super) async fn ask(tools: &Toolbox, settings: &Settings) -> Result<Git, Error> {
-    let unknown = |reason: &str| Git { tracked: Err(reason.to_owned()), origin: None };
+    let unknown = |reason: &str| Git { tracked: Err(reason.to_owned()), origin: None, adds_age_key: None };
     if !settings.root.join(".git").exists() {
         return Ok(unknown("the root is not a Git repository"));
     }
     let Some(git) = find_program("git", settings.path.as_deref(), &settings.cwd) else {
         return Ok(unknown("git is not installed"));
     };
-    let (tracked, origin) =
-        tokio::join!(tools.git_tracked(&git, &settings.root), tools.git_origin(&git, &settings.root));
-    Ok(Git { tracked: known(tracked)?, origin: known(origin)?.ok() })
+    let (tracked, origin, untracked) = tokio::join!(
+        tools.git_tracked(&git, &settings.root),
+        tools.git_origin(&git, &settings.root),
+        tools.git_would_add(&git, &settings.root, settings.relative(&settings.age_key)),
+    );
+    let adds_age_key = known(untracked)?.ok();
+    Ok(Git { tracked: known(tracked)?, origin: known(origin)?.ok(), adds_age_key })
 }

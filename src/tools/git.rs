@@ -43,6 +43,17 @@ impl Toolbox {
         Ok(String::from_utf8_lossy(&url).trim().to_owned())
     }
 
+    /// Whether `git add .` would add this file: it is neither tracked nor ignored.
+    ///
+    /// # Errors
+    ///
+    /// When git fails.
+    pub(crate) async fn git_would_add(&self, git: &Path, root: &Path, file: &Path) -> Result<bool, Error> {
+        let file = format!(":(literal){}", file.display());
+        let args = ["ls-files", "-z", "--others", "--exclude-standard", "--", &file];
+        Ok(!self.git(git, root, &args).await?.is_empty())
+    }
+
     async fn git(&self, git: &Path, root: &Path, words: &[&str]) -> Result<Vec<u8>, Error> {
         let mut args = vec!["--no-optional-locks".as_ref(), "-C".as_ref(), root.as_os_str()];
         args.extend(words.iter().map(OsStr::new));

@@ -8,7 +8,7 @@ pub(super) const RULE: Rule = Rule {
     group: Group::Secrets,
     title: "the age key is not in Git",
     why: "Everyone who can read the repository knows an age key that was pushed, permanently: the Git history keeps \
-          it after the file is removed.",
+          it after the file is removed. The next `git add .` adds a key that no `.gitignore` names.",
     essential: false,
     needs: Needs::Files,
     check: Check::Facts(check),
@@ -26,14 +26,21 @@ fn check(facts: &Facts<'_>) -> Answer {
         Ok(tracked) => tracked.contains(path),
         Err(reason) => return Answer::Unknown(reason.clone()),
     };
-    Answer::judged(tracked.then(|| {
+    let ignore = format!("echo /{} >> .gitignore", path.display());
+    let found = |finding: Finding| Answer::Found(vec![finding.with("file", key.path.display())]);
+    if tracked {
         let path = path.display();
-        Finding::error(RULE.id, "Age key is in Git").with("file", key.path.display()).fix(format!(
-            "git rm --cached {path} && echo /{path} >> .gitignore\n\
+        return found(Finding::error(RULE.id, "Age key is in Git").fix(format!(
+            "git rm --cached {path} && {ignore}\n\
              # the Git history still has it: create a new key with `age-keygen`, add its public key to .sops.yaml, run \
              `sops updatekeys` on every encrypted file, and change the secrets themselves"
-        ))
-    }))
+        )));
+    }
+    match facts.desired.adds_age_key {
+        Some(true) => found(Finding::warning(RULE.id, "Git does not ignore the age key").fix(ignore)),
+        Some(false) => Answer::Ok,
+        None => Answer::unknown("it is unknown whether Git ignores the age key"),
+    }
 }
 
 #[cfg(test)]
@@ -50,6 +57,11 @@ mod tests {
         world.desired.tracked = Err("not asked".to_owned());
         world.assert_found(&RULE, &["unknown not asked"]);
         world.desired.tracked = Ok(["README.md".into(), "age.key.sops.yaml".into()].into());
+        world.assert_found(&RULE, &["unknown it is unknown whether Git ignores the age key"]);
+        world.desired.adds_age_key = Some(true);
+        world.assert_found(&RULE, &["warning Git does not ignore the age key"]);
+        assert_eq!(world.fix(&RULE), "echo /age.key >> .gitignore");
+        world.desired.adds_age_key = Some(false);
         world.assert_found(&RULE, &[]);
         world.desired.tracked = Ok(["age.key".into()].into());
         world.assert_found(&RULE, &["error Age key is in Git"]);

@@ -34,6 +34,10 @@ fn age_key(fixture: &Fixture) {
     fixture.git(&["add", "--force", "age.key"]);
     Scenario::new(fixture, "age-key-git").args(&OFFLINE).runs();
     assert!(key.is_file(), "removed from Git only");
+    // Nothing ignores it.
+    std::fs::remove_file(fixture.root.join(".gitignore")).unwrap();
+    std::fs::write(fixture.root.join(".git/info/exclude"), "").unwrap();
+    Scenario::new(fixture, "age-key-git").args(&OFFLINE).runs();
 
     let good = std::fs::read(&key).unwrap();
     std::fs::write(&key, "no identity\n").unwrap();
