@@ -97,6 +97,13 @@ impl<'a> Facts<'a> {
         self.desired.cni().ok_or_else(|| self.without("no release installs a known CNI"))
     }
 
+    /// The severity of values that fail the release: they have no effect on a release that Flux or k3s manages.
+    pub(crate) fn severity_for(&self, release: &Release) -> Severity {
+        let claims = self.observed.live.as_ref().and_then(|live| live.claims.as_ref().ok());
+        let is_managed = claims.is_some_and(|claims| claims.owner_of(&release.id()).is_some());
+        if is_managed { Severity::Warning } else { Severity::Error }
+    }
+
     /// The answer of a rule that found none of the releases it is about: a helmfile that was not read may have them.
     pub(crate) fn without(&self, none: impl Into<String>) -> Answer {
         self.desired.unread().map_or_else(|| Answer::not_applicable(none), Answer::Unknown)

@@ -13,6 +13,7 @@ pub(crate) mod object_source;
 pub(crate) mod objects;
 pub(crate) mod releases;
 pub(crate) mod repository;
+pub(crate) mod secret_keys;
 pub(crate) mod sops_config;
 pub(crate) mod source;
 pub(crate) mod state_file;
@@ -35,7 +36,9 @@ use self::flux_releases::FluxRelease;
 use self::namespaces::Namespace;
 use self::objects::Object;
 use self::releases::Release;
+use self::secret_keys::SecretKeys;
 use self::substitutions::Substitutions;
+use self::sync::SyncObjects;
 use self::synced::Synced;
 use crate::base::fact::Fact;
 use crate::base::finding::Finding;
@@ -66,6 +69,8 @@ pub(crate) struct Desired {
     pub namespaces: Vec<Namespace>,
     /// The age key and the objects of the encrypted files.
     pub objects: Vec<Object>,
+    /// The Secrets of the repository that the bootstrap applies.
+    pub secrets: Vec<SecretKeys>,
     /// The helmfiles, in the order in which they are synced.
     pub helmfiles: Vec<Helmfile>,
     /// The custom resource definitions of a helmfile that is only rendered.
@@ -141,6 +146,7 @@ impl Default for Desired {
         Self {
             namespaces: Vec::new(),
             objects: Vec::new(),
+            secrets: Vec::new(),
             helmfiles: Vec::new(),
             crds: Crds::default(),
             charts: BTreeMap::new(),
@@ -194,6 +200,11 @@ impl Desired {
         let mut values = defaults.unwrap_or_default();
         releases::merge(&mut values, release.merged());
         values
+    }
+
+    /// The objects that flux-operator creates for the release that creates the FluxInstance.
+    pub(crate) fn sync_objects(&self, release: &Release) -> SyncObjects {
+        sync::objects(&self.values(release)["instance"], &release.namespace)
     }
 
     /// The encrypted files that are meant for the cluster: those of the bootstrap, and those that Flux applies.

@@ -26,12 +26,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use secrecy::ExposeSecret as _;
+
 pub(crate) use self::commands::CommandOutputs;
 pub(crate) use self::files::{Files, files, files_for_looking, files_for_versions};
 use self::secret_values::PlainTexts;
 pub(crate) use self::standing::{Named, Snapshot, locks, standing};
 use crate::base::error::Error;
-use crate::base::fact::Fact;
+use crate::base::fact::{Fact, known};
 use crate::base::files::LARGEST;
 use crate::base::finding::{Finding, Findings, Severity};
 use crate::base::fingerprint::HashKey;
@@ -44,8 +46,9 @@ use crate::desired::manifests::Manifests;
 use crate::desired::namespaces::{self, Declared, Namespace};
 use crate::desired::objects::{Object, sops_age};
 use crate::desired::releases::Release;
+use crate::desired::secret_keys::SecretKeys;
 use crate::desired::synced::{self, Synced};
-use crate::desired::{Coverage, Desired, Helmfile, encrypted, repository};
+use crate::desired::{Coverage, Desired, Helmfile, STAND_IN, encrypted, repository};
 use crate::observed::cluster::Cluster;
 use crate::observed::{Live, Observed, Program};
 use crate::plan::{needs_rendering, plan};
@@ -180,6 +183,7 @@ pub(crate) async fn gather(
     let namespaces = namespaces_of(settings, files.declared, &synced, &helmfiles, &objects);
     let mut desired = Desired {
         namespaces,
+        secrets: secret_keys(&objects, &files.encrypted),
         objects,
         charts: place.charts_of(&helmfiles),
         helmfiles,
@@ -209,6 +213,7 @@ pub(crate) async fn gather(
     if let Some(mut live) = api.live {
         live.objects = live_objects;
         cluster::other_records(tools, &desired, &mut live).await?;
+        live.pull_secret = pull_secret(tools, &desired).await?;
         observed.live = Some(live);
         listener.facts(&Facts {
             options: &options,
@@ -239,6 +244,30 @@ async fn build(
     // Templates need the variables, and their values must be redacted in what helmfile prints.
     let problems = environment::read(tools, settings, files, redactor).await?;
     Ok((place.builds(&files.helmfiles).await?, problems))
+}
+
+/// The Secrets that the bootstrap applies. Those that were decrypted come first: their values show more.
+fn secret_keys(objects: &[Object], encrypted: &[PathBuf]) -> Vec<SecretKeys> {
+    let decrypted = objects
+        .iter()
+        .filter_map(|object| SecretKeys::of(&serde_json::from_str(object.manifest.expose_secret()).ok()?));
+    let texts = encrypted.iter().filter_map(|path| crate::base::files::text(path, LARGEST).ok());
+    decrypted.chain(texts.flat_map(|text| SecretKeys::in_text(&text).collect::<Vec<_>>())).collect()
+}
+
+/// The pull secret of Flux in the cluster, unless the bootstrap applies it.
+async fn pull_secret(tools: &Toolbox, desired: &Desired) -> Result<Fact<Option<SecretKeys>>, Error> {
+    let named = desired.release_of_chart("flux-instance").and_then(|release| {
+        let source = desired.sync_objects(release).source?;
+        Some((&release.namespace, source.pointer("/spec/secretRef/name")?.as_str()?.to_owned()))
+    });
+    let Some((namespace, name)) = named.filter(|(_, name)| !name.contains(STAND_IN)) else {
+        return Ok(Err("no release names a pull secret".to_owned()));
+    };
+    if desired.secrets.iter().any(|secret| secret.namespace == *namespace && secret.name == name) {
+        return Ok(Err("the bootstrap applies it".to_owned()));
+    }
+    known(tools.observe_secret_keys(namespace, &name).await)
 }
 
 /// How much there was to read.

@@ -37,6 +37,7 @@ use crate::base::fact::Fact;
 use crate::base::finding::Finding;
 use crate::base::release_id::ReleaseId;
 use crate::desired::objects::ObjectId;
+use crate::desired::secret_keys::SecretKeys;
 use crate::observed::run_state::RunState;
 use crate::process::identity::ProcessState;
 use crate::tools::kubeconfig::Target;
@@ -122,6 +123,8 @@ pub(crate) struct Live {
     pub runs: BTreeMap<String, ProcessState>,
     /// The desired objects that exist.
     pub objects: Fact<BTreeMap<ObjectId, LiveObject>>,
+    /// The pull secret of Flux, if it exists; not read if the bootstrap applies it.
+    pub pull_secret: Fact<Option<SecretKeys>>,
     /// The desired custom resource definitions that exist, by name.
     pub crds: Fact<BTreeMap<String, LiveCrd>>,
     /// The existing objects of releases that are not up to date, with their owners.
@@ -170,6 +173,7 @@ impl Default for Live {
             notes: RunState::default(),
             runs: BTreeMap::new(),
             objects: unknown(),
+            pull_secret: unknown(),
             crds: unknown(),
             owners: unknown(),
             may_everything: unknown(),

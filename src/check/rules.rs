@@ -66,6 +66,7 @@ rules![
     sops_plain,
     sops_recipients,
     sops_rules,
+    flux_pull_secret,
     // Kubeconfig
     reported::KUBECONFIG,
     kubeconfig_cert,

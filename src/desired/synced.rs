@@ -67,7 +67,7 @@ fn references(file: &Path, document: &Value) -> Vec<PathBuf> {
 }
 
 /// A normalized path in the repository; none for the root itself and for paths outside.
-pub(super) fn below(folder: &Path, path: &str) -> Option<PathBuf> {
+pub(crate) fn below(folder: &Path, path: &str) -> Option<PathBuf> {
     let mut found = folder.to_owned();
     for part in Path::new(path).components() {
         match part {

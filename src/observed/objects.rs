@@ -17,8 +17,9 @@ use crate::base::stages::Stage;
 use crate::desired::manifests::diff::fields;
 use crate::desired::objects::sops_age::identities;
 use crate::desired::objects::{Object, ObjectId};
+use crate::desired::secret_keys::SecretKeys;
 use crate::tools::Toolbox;
-use crate::tools::api::Call;
+use crate::tools::api::{Call, segment};
 use crate::tools::kubectl::FIELD_MANAGER;
 
 /// The annotation in which client-side apply keeps a copy of the object, even of a Secret.
@@ -88,6 +89,21 @@ impl Toolbox {
         let found = join_all(objects.iter().map(|object| self.observe_object(object, kinds, key))).await;
         let found: Result<Vec<_>, Error> = found.into_iter().collect();
         Ok(found?.into_iter().flatten().collect())
+    }
+
+    /// Reads a Secret without its values, if it exists.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not answer.
+    pub(crate) async fn observe_secret_keys(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<SecretKeys>, Error> {
+        let path = format!("/api/v1/namespaces/{}/secrets/{}", segment(namespace), segment(name));
+        let secret = self.api_read::<Value>(Call::get(&path)).await?;
+        Ok(secret.as_ref().and_then(SecretKeys::of))
     }
 
     async fn observe_object(

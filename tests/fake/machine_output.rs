@@ -46,7 +46,7 @@ fn successful_run_as_json_lines() {
     ");
     let last = lines.last().unwrap();
     assert_eq!(last["message"], "Bootstrap complete! Flux is now syncing the Git repository");
-    assert_eq!(last["fields"]["repository"], "ssh://git@example.org/home.git");
+    assert_eq!(last["fields"]["repository"], "https://example.org/home.git");
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn successful_run_in_actions() {
         &summary(&fixture),
         &[
             "## k3s-boot: complete",
-            "Flux syncs `ssh://git@example.org/home.git` at `main@sha1:4b1c`, after [TOOK].",
+            "Flux syncs `https://example.org/home.git` at `main@sha1:4b1c`, after [TOOK].",
             "Cluster `default` at `https://10.0.0.10:6443`, UID `uid-of-kube-system`, nodes: 1.",
             "| release | version | result | took |",
             "|---|---|---|---:|",

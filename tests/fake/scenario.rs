@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::fixture::Canaries;
 
-pub(crate) const URL: &str = "ssh://git@example.org/home.git";
+pub(crate) const URL: &str = "https://example.org/home.git";
 
 /// The output of the tools in a successful first run on a fresh cluster.
 pub(crate) fn first_run(canaries: &Canaries) -> Vec<Value> {

@@ -30,7 +30,7 @@ fn log_of_a_first_run() {
     [TS] INFO Release synced release="flux-system/flux-instance" version="0.54.0" took="[TOOK]" 
     [TS] INFO Helm releases synced successfully releases="3" 
     [TS] INFO Summary preflight="[TOOK]" nodes="[TOOK]" namespaces="[TOOK]" secrets="[TOOK]" crds="[TOOK]" apps="[TOOK]" verify="[TOOK]" 
-    [TS] INFO Bootstrap complete! Flux is now syncing the Git repository repository="ssh://git@example.org/home.git" revision="main@sha1:4b1c" took="[TOOK]"
+    [TS] INFO Bootstrap complete! Flux is now syncing the Git repository repository="https://example.org/home.git" revision="main@sha1:4b1c" took="[TOOK]"
     "#);
     ran.assert().code(0).stderr("");
 }

@@ -8,7 +8,7 @@ use super::fixture::{Fixture, Invocation, RunResult};
 const DEMANDED: [&str; 2] = ["FLUX_GIT_URL", "K3S_API_HOST"];
 
 /// The checks with nothing to look at on a fresh cluster.
-const NOT_APPLICABLE: [&str; 16] = [
+const NOT_APPLICABLE: [&str; 17] = [
     "config",
     "environment",
     "helm-features",
@@ -21,6 +21,7 @@ const NOT_APPLICABLE: [&str; 16] = [
     "sops-plain",
     "sops-recipients",
     "sops-rules",
+    "flux-pull-secret",
     "bundled-adopted",
     "crds",
     "drift",
@@ -28,7 +29,7 @@ const NOT_APPLICABLE: [&str; 16] = [
 ];
 
 /// Those of them that do not need the cluster come first.
-const NOT_APPLICABLE_OFFLINE: &[&str] = NOT_APPLICABLE.split_at(12).0;
+const NOT_APPLICABLE_OFFLINE: &[&str] = NOT_APPLICABLE.split_at(13).0;
 
 const OFFLINE: &str = "it needs the cluster or a registry, and --offline contacts neither";
 

@@ -17,7 +17,7 @@ const TOKEN: &str = "glpat-canaryOfTheAddress987654321";
 const HOME: &str = "git.sandbox.test/home";
 
 /// The URL of A's repository, if it must differ from B's.
-const OTHER_URL: &str = "ssh://git@git.example.org/me/other.git";
+const OTHER_URL: &str = "https://git.example.org/me/other.git";
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot";
 
@@ -262,12 +262,13 @@ fn another_clone(pair: &Pair) {
         &["diff", "--root", clone],
         &["diff", "--manifests", "--root", clone],
     ] {
-        let ran = b.k3s_boot(args).env("FLUX_GIT_URL", &ssh).run();
+        let ran = b.k3s_boot(args).env("FLUX_GIT_URL", &ssh).env("FLUX_GIT_PULL_SECRET", "deploy-key").run();
         assert_eq!(ran.code, Some(0), "{args:?}");
         assert!(!ran.stdout.contains("cluster-identity:"), "{}", ran.stdout);
     }
     assert_eq!(b.changes(mark), [""; 0]);
-    let ran = b.apps(&["--root", clone]).env("FLUX_GIT_URL", &ssh).run();
+    let apps = b.apps(&["--root", clone]).env("FLUX_GIT_URL", &ssh);
+    let ran = apps.env("FLUX_GIT_PULL_SECRET", "deploy-key").run();
     ran.assert().code(0);
     assert_eq!(repository_of(b), HOME);
     // An unknown repository does not count as another one.
