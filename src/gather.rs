@@ -213,7 +213,9 @@ pub(crate) async fn gather(
     if let Some(mut live) = api.live {
         live.objects = live_objects;
         cluster::other_records(tools, &desired, &mut live).await?;
-        live.pull_secret = pull_secret(tools, &desired).await?;
+        let (pull_secret, networks) =
+            tokio::join!(pull_secret(tools, &desired), tools.observe_service_networks(&live.kinds));
+        (live.pull_secret, live.service_networks) = (pull_secret?, known(networks)?);
         observed.live = Some(live);
         listener.facts(&Facts {
             options: &options,

@@ -125,6 +125,8 @@ pub(crate) struct Live {
     pub objects: Fact<BTreeMap<ObjectId, LiveObject>>,
     /// The pull secret of Flux, if it exists; not read if the bootstrap applies it.
     pub pull_secret: Fact<Option<SecretKeys>>,
+    /// The networks of Services; unknown for API servers that do not list them.
+    pub service_networks: Fact<Vec<String>>,
     /// The desired custom resource definitions that exist, by name.
     pub crds: Fact<BTreeMap<String, LiveCrd>>,
     /// The existing objects of releases that are not up to date, with their owners.
@@ -174,6 +176,7 @@ impl Default for Live {
             runs: BTreeMap::new(),
             objects: unknown(),
             pull_secret: unknown(),
+            service_networks: unknown(),
             crds: unknown(),
             owners: unknown(),
             may_everything: unknown(),

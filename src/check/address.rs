@@ -1,10 +1,12 @@
 //! Addresses in values: those of the cluster DNS and of the API server.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
 use serde_yaml::Value;
 
 use crate::desired::releases::Release;
+use crate::observed::Live;
 
 /// The value of cilium with the host of the API server.
 pub(super) const API_HOST: &[&str] = &["k8sServiceHost"];
@@ -36,6 +38,48 @@ impl DnsAddress {
             None => Self::Any,
         }
     }
+}
+
+/// In k3s, DNS has the tenth address of the Service network, and the API server the first.
+const OFFSET_FROM_API: u32 = 9;
+
+/// The address of the cluster DNS in k3s, if nothing else is configured.
+pub(super) fn default_address(live: &Live) -> Option<String> {
+    let api =
+        live.cluster.services.iter().find(|one| one.namespace == "default" && one.name == "kubernetes")?;
+    match api.cluster_ip.as_deref()?.parse().ok()? {
+        IpAddr::V4(first) => {
+            Some(Ipv4Addr::from_bits(first.to_bits().checked_add(OFFSET_FROM_API)?).to_string())
+        }
+        IpAddr::V6(first) => {
+            Some(Ipv6Addr::from_bits(first.to_bits().checked_add(OFFSET_FROM_API.into())?).to_string())
+        }
+    }
+}
+
+/// The largest IPv4 network of Services (Kubernetes, `cmd/kube-apiserver/app/options/validation.go`: at most 20 bits).
+const MAX_ADDRESSES: u32 = 1 << 20;
+
+/// The Service network, if an address is certainly outside of it.
+pub(super) fn outside_service_network(live: &Live, address: IpAddr) -> Option<String> {
+    match live.service_networks.as_deref() {
+        Ok([]) => {}
+        Err(_) => return None,
+        Ok(networks) => {
+            let is_inside =
+                |network: &String| network.parse::<IpNet>().map_or(true, |one| one.contains(&address));
+            return (!networks.iter().any(is_inside)).then(|| networks.join(", "));
+        }
+    }
+    // The API server has the first address of the network.
+    let mut services = live.cluster.services.iter();
+    let api = services.find(|one| one.namespace == "default" && one.name == "kubernetes")?;
+    let (IpAddr::V4(first), IpAddr::V4(address)) = (api.cluster_ip.as_deref()?.parse().ok()?, address) else {
+        return None;
+    };
+    let network = first.to_bits().checked_sub(1)?;
+    let is_outside = address.to_bits().checked_sub(network).is_none_or(|offset| offset >= MAX_ADDRESSES);
+    is_outside.then(|| format!("the one that begins at {}", Ipv4Addr::from_bits(network)))
 }
 
 /// Whether a host is the machine itself.

@@ -96,6 +96,7 @@ rules![
     // DNS and API address
     coredns_values,
     api_port,
+    service_network,
     cluster_dns,
     dns_address,
     api_host,

@@ -12,6 +12,7 @@ use super::inventory::Meta;
 use super::kinds::Kinds;
 use super::manager::Manager;
 use crate::base::error::Error;
+use crate::base::fact::Fact;
 use crate::base::fingerprint::{Fingerprint, HashKey};
 use crate::base::stages::Stage;
 use crate::desired::manifests::diff::fields;
@@ -24,6 +25,9 @@ use crate::tools::kubectl::FIELD_MANAGER;
 
 /// The annotation in which client-side apply keeps a copy of the object, even of a Secret.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// The kind of the networks of Services.
+const SERVICE_NETWORKS: &str = "servicecidrs.networking.k8s.io";
 
 /// An object in the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,6 +108,19 @@ impl Toolbox {
         let path = format!("/api/v1/namespaces/{}/secrets/{}", segment(namespace), segment(name));
         let secret = self.api_read::<Value>(Call::get(&path)).await?;
         Ok(secret.as_ref().and_then(SecretKeys::of))
+    }
+
+    /// Reads the networks of Services. Until Kubernetes 1.33, the API server does not list them.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not answer.
+    pub(crate) async fn observe_service_networks(&self, kinds: &Fact<Kinds>) -> Result<Vec<String>, Error> {
+        let named = kinds.as_ref().ok().and_then(|kinds| kinds.named(SERVICE_NETWORKS));
+        let Some((_, resource)) = named else { return Ok(Vec::new()) };
+        let networks: Vec<Value> = self.api_list(&resource.path(None)).await?;
+        let texts = networks.iter().filter_map(|one| one.pointer("/spec/cidrs")?.as_array()).flatten();
+        Ok(texts.filter_map(Value::as_str).map(ToOwned::to_owned).collect())
     }
 
     async fn observe_object(

@@ -204,6 +204,16 @@ fn addresses(table: &mut Table<'_>) {
         || fixture.restore(),
     );
     table.check(
+        &problem(
+            "an address outside the Service network",
+            "service-network",
+            "✗",
+            &["address: 10.96.0.10", "network: 10.43.0.0/16", "clusterIP: 10.43.0.10"],
+        ),
+        || fixture.replace(VALUES, "clusterIP: 10.43.0.10", "clusterIP: 10.96.0.10"),
+        || fixture.restore(),
+    );
+    table.check(
         &problem("the DNS address is taken", "dns-address", "✗", &["10.43.0.10", "kube-system/squatter"]),
         || fixture.apply(SQUATTER),
         || fixture.delete(SQUATTER),

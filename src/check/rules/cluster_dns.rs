@@ -1,9 +1,7 @@
 //! Pods use the DNS of the release.
 
-use std::net::IpAddr;
-
 use crate::base::finding::Finding;
-use crate::check::address::DnsAddress;
+use crate::check::address::{DnsAddress, default_address, outside_service_network};
 use crate::check::k3s::Servers;
 use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule};
 use crate::desired::releases::Release;
@@ -20,9 +18,6 @@ pub(super) const RULE: Rule = Rule {
     check: Check::Cluster(check),
 };
 
-/// In k3s, DNS has the tenth address of the Service network, and the API server the first.
-const OFFSET_FROM_API: u32 = 9;
-
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let coredns = match facts.release_of_chart("coredns") {
         Ok(coredns) => coredns,
@@ -34,6 +29,16 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let address = DnsAddress::of(coredns);
     if address == DnsAddress::Open {
         return Answer::unknown(OPEN);
+    }
+    let outside = match &address {
+        DnsAddress::Fixed(address) => {
+            address.parse().ok().and_then(|address| outside_service_network(live, address))
+        }
+        DnsAddress::Any | DnsAddress::Open => None,
+    };
+    if outside.is_some() {
+        // `service-network` reports it.
+        return Answer::unknown("the address of the release is outside the Service network");
     }
     match &live.kubelet {
         Ok(kubelet) if !kubelet.cluster_dns.is_empty() => {
@@ -85,19 +90,6 @@ fn guess(live: &Live, coredns: &Release, address: &DnsAddress, reason: &str) -> 
     }
     let finding = Finding::warning(RULE.id, "Pods may not use the DNS of the release");
     Answer::judged(Some(found(finding, coredns, address, &asked)))
-}
-
-fn default_address(live: &Live) -> Option<String> {
-    let api =
-        live.cluster.services.iter().find(|one| one.namespace == "default" && one.name == "kubernetes")?;
-    match api.cluster_ip.as_deref()?.parse().ok()? {
-        IpAddr::V4(first) => {
-            Some(std::net::Ipv4Addr::from_bits(first.to_bits().checked_add(OFFSET_FROM_API)?).to_string())
-        }
-        IpAddr::V6(first) => Some(
-            std::net::Ipv6Addr::from_bits(first.to_bits().checked_add(OFFSET_FROM_API.into())?).to_string(),
-        ),
-    }
 }
 
 #[cfg(test)]
