@@ -47,6 +47,7 @@ use crate::desired::namespaces::{self, Declared, Namespace};
 use crate::desired::objects::{Object, sops_age};
 use crate::desired::releases::Release;
 use crate::desired::secret_keys::SecretKeys;
+use crate::desired::sync;
 use crate::desired::synced::{self, Synced};
 use crate::desired::{Coverage, Desired, Helmfile, STAND_IN, encrypted, repository};
 use crate::observed::cluster::Cluster;
@@ -177,7 +178,7 @@ pub(crate) async fn gather(
     problems.0.extend(substitutions::missing(&builds, &substitutions));
     let (helmfiles, rendered) = split(builds, has_unsupported_version(settings, &versions), &mut problems);
     let synced = sync_path(&helmfiles).and_then(|path| match &git.tracked {
-        Ok(tracked) => Ok(synced::read(&settings.root, path, tracked)),
+        Ok(tracked) => Ok(synced::read(&settings.root, &path, tracked)),
         Err(reason) => Err(reason.clone()),
     });
     let namespaces = namespaces_of(settings, files.declared, &synced, &helmfiles, &objects);
@@ -415,15 +416,16 @@ fn encrypted_files(
 }
 
 /// The folder of the repository that Flux will apply.
-fn sync_path(helmfiles: &[Helmfile]) -> Fact<&str> {
+fn sync_path(helmfiles: &[Helmfile]) -> Fact<String> {
     let releases = helmfiles.iter().flat_map(|helmfile| &helmfile.releases);
-    let path = releases
-        .filter(|release| release.is_wanted() && release.chart_name() == "flux-instance")
-        .filter(|release| {
-            // Only a source of kind GitRepository can be this repository.
-            release.value(&["instance", "sync", "kind"]).is_none_or(|kind| kind == "GitRepository")
-        })
-        .find_map(|release| release.value(&["instance", "sync", "path"])?.as_str());
+    let mut releases =
+        releases.filter(|release| release.is_wanted() && release.chart_name() == "flux-instance");
+    let path = releases.find_map(|release| {
+        let objects = sync::objects(&release.merged()["instance"], &release.namespace);
+        // Only a source of kind GitRepository can be this repository.
+        let is_git = objects.source.is_none_or(|source| source["kind"] == "GitRepository");
+        objects.kustomization.filter(|_| is_git)?.pointer("/spec/path")?.as_str().map(ToOwned::to_owned)
+    });
     path.ok_or_else(|| "no release sets the path that Flux applies".to_owned())
 }
 

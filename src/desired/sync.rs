@@ -51,14 +51,14 @@ pub(crate) fn objects(spec: &Value, namespace: &str) -> SyncObjects {
 fn patched(mut object: Value, patches: &[Value]) -> Option<Value> {
     for patch in patches {
         let body = || yaml::parse::<Value>(patch.get("patch")?.as_str()?, WRITTEN).ok();
-        let is_meant = match patch.get("target").filter(|target| !target.is_null()) {
-            Some(target) => is_selected(target, &object)?,
+        let target = patch.get("target").filter(|target| !target.is_null());
+        let is_meant = if let Some(target) = target {
+            is_selected(target, &object)?
+        } else {
             // A strategic merge patch names its object itself.
-            None => {
-                let body = body()?;
-                body.get("kind")? == &object["kind"]
-                    && body.pointer("/metadata/name")? == &object["metadata"]["name"]
-            }
+            let body = body()?;
+            body.get("kind")? == &object["kind"]
+                && body.pointer("/metadata/name")? == &object["metadata"]["name"]
         };
         if is_meant {
             apply(&mut object, &body()?)?;
