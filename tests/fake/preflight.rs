@@ -322,7 +322,10 @@ fn a_source_that_flux_cannot_sync() {
         let build = json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build});
         fixture.rule(build).refusal()
     };
-    assert_snapshot!(refusal("url: git@example.org:me/home.git\n"), @r#"[TS] ERROR Flux cannot sync from this source release="flux-system/flux-instance" key="instance.sync.url" value="git@example.org:me/home.git" reason="Flux supports `ssh://`, `https://` and `http://` only" fix="instance:\n  sync:\n    url: ssh://git@example.org/me/home.git""#);
+    assert_snapshot!(refusal("url: git@example.org:me/home.git\n"), @r#"
+    [TS] ERROR Flux cannot sync from this source release="flux-system/flux-instance" key="instance.sync.url" value="git@example.org:me/home.git" reason="Flux supports `ssh://`, `https://` and `http://` only" fix="instance:\n  sync:\n    url: ssh://git@example.org/me/home.git" 
+    [TS] ERROR Flux has no credentials for its source needed_for="ssh" key="instance.sync.pullSecret" release="flux-system/flux-instance" fix="instance:\n  sync:\n    pullSecret: NAME  # a Secret of the bootstrap with\nstringData:\n  identity: …  # the private key\n  known_hosts: …  # the output of `ssh-keyscan HOST`"
+    "#);
     assert_snapshot!(refusal("url: ssh://git@example.org/me/home.git\n"), @r#"[TS] ERROR Flux has no credentials for its source needed_for="ssh" key="instance.sync.pullSecret" release="flux-system/flux-instance" fix="instance:\n  sync:\n    pullSecret: NAME  # a Secret of the bootstrap with\nstringData:\n  identity: …  # the private key\n  known_hosts: …  # the output of `ssh-keyscan HOST`""#);
 }
 

@@ -88,17 +88,22 @@ fn counts_of_the_shipped_repository() {
     // Values that depend on variables are unknown; each variable is reported once.
     let open = "a variable that the values use is not set";
     let without_variables = unset(offline(), &DEMANDED);
-    assert_eq!(counts(&without_variables), [1, 0, 0, 3]);
-    assert_eq!(not_applicable(&without_variables), NOT_APPLICABLE_OFFLINE);
-    assert_eq!(unknown(&without_variables), [("flux-sync", open), ("api-port", open), ("api-host", open)]);
+    assert_eq!(counts(&without_variables), [1, 0, 0, 4]);
+    // Whether the source needs a Secret depends on its URL.
+    let not_applicable_without: Vec<_> =
+        NOT_APPLICABLE_OFFLINE.iter().copied().filter(|rule| *rule != "flux-pull-secret").collect();
+    assert_eq!(not_applicable(&without_variables), not_applicable_without);
+    let by_values = ["flux-sync", "flux-pull-secret", "api-port", "api-host"].map(|rule| (rule, open));
+    assert_eq!(unknown(&without_variables), by_values);
     let without_host = unset(online(), &["K3S_API_HOST"]);
     let errors = without_host["checks"].as_array().unwrap().iter().filter(|check| check["status"] == "error");
     let errors: Vec<_> = errors.map(|check| check["problems"].to_string()).collect();
     assert!(errors.len() == 1 && errors[0].contains("K3S_API_HOST"), "{errors:?}");
     let rendered = "kube-system/cilium cannot be rendered: required variables are not set: K3S_API_HOST";
     let by_values = ["api-port", "api-host", "api-host-cert", "api-host-roles"].map(|rule| (rule, open));
-    let by_manifests = ["taints", "replicas", "renders", "ownership"].map(|rule| (rule, rendered));
-    let mut expected = [by_values, by_manifests].concat();
+    let by_manifests =
+        ["taints", "replicas", "service-network", "renders", "ownership"].map(|rule| (rule, rendered));
+    let mut expected = [&by_values[..], &by_manifests].concat();
     let mut found = unknown(&without_host);
     expected.sort_unstable();
     found.sort_unstable();

@@ -256,6 +256,9 @@ fn another_clone(pair: &Pair) {
     assert!(copied.success());
     let clone = clone.to_str().unwrap();
     let ssh = format!("ssh://git@{HOME}.git");
+    let key = "--from-literal=identity=-----BEGIN OPENSSH PRIVATE KEY-----";
+    let hosts = "--from-literal=known_hosts=git.sandbox.test ssh-ed25519 AAAA";
+    b.kubectl(&["create", "secret", "generic", "deploy-key", "--namespace", "flux-system", key, hosts]);
     let mark = b.sandbox.audit_mark().unwrap();
     for args in [
         &["check", "--root", clone][..],

@@ -95,7 +95,8 @@ impl<'a> Source<'a> {
         Self {
             kind: text("/kind"),
             url,
-            scheme: Url::parse(url).map_or("", |url| url.scheme),
+            // Without a scheme, it is the scp syntax of ssh.
+            scheme: Url::parse(url).map_or(if url.contains('@') { "ssh" } else { "" }, |url| url.scheme),
             secret: text("/spec/secretRef/name"),
             provider: text("/spec/provider"),
         }
@@ -153,13 +154,15 @@ impl<'a> Source<'a> {
                 found(Severity::Warning, reason, self.example())
             }
             ("GitRepository", "ssh") => needs(Severity::Error, &["identity", "known_hosts"]).or_else(|| {
-                let host = Url::parse(self.url).map_or("", |url| url.rest);
-                let host = host.split('/').next().unwrap_or_default();
+                let host =
+                    Url::parse(self.url).map_or("", |url| url.rest).split('/').next().unwrap_or_default();
                 let (host, port) =
                     host.rsplit_once(':').map_or((host, None), |(host, port)| (host, Some(port)));
+                // `known_hosts` writes an IPv6 address in several ways, and `flux-sync` reports a URL that is none.
+                let is_known = host.is_empty() || host.starts_with('[') || !secret.lacks_host(host, port);
                 if secret.has_bad_identity {
                     found(Severity::Error, "`identity` is not a private key".to_owned(), self.example())
-                } else if secret.lacks_host(host, port) {
+                } else if !is_known {
                     let port = port.map(|port| format!("-p {port} ")).unwrap_or_default();
                     let fix = format!("add the output of `ssh-keyscan {port}{host}` to `known_hosts`");
                     found(Severity::Error, format!("`known_hosts` has no line for {host}"), &fix)
@@ -219,6 +222,7 @@ mod tests {
             .assert_found(&RULE, &["- no release uses the chart `flux-instance`"]);
         world("url: ''").assert_found(&RULE, &["- Flux has no source to sync"]);
         world("url: 'ssh://git@h/r'").assert_found(&RULE, &[NONE]);
+        world("url: 'git@h:r'").assert_found(&RULE, &[NONE]);
         world("url: 'https://h/r', provider: github").assert_found(&RULE, &[NONE]);
         let without = "- Flux reads its source without credentials";
         for sync in ["url: 'https://h/r'", "kind: OCIRepository, url: 'oci://h/r'", "kind: Bucket, url: h"] {
@@ -270,7 +274,7 @@ mod tests {
 
     #[test]
     fn the_keys_must_fit_the_source() {
-        let cases: [(&str, &str, &[&str]); 19] = [
+        let cases: [(&str, &str, &[&str]); 20] = [
             ("url: 'ssh://git@h/r'", "stringData: {identity: 'ENC[x]'}", &[UNUSABLE]),
             ("url: 'ssh://git@h/r'", "stringData: {username: a, password: b}", &[UNUSABLE]),
             (
@@ -285,6 +289,11 @@ mod tests {
             ),
             (
                 "url: 'ssh://git@h:22/r'",
+                "stringData: {identity: '-PRIVATE KEY-----', known_hosts: h ssh-rsa AA}",
+                &[],
+            ),
+            (
+                "url: 'ssh://git@[fd00::1]/r'",
                 "stringData: {identity: '-PRIVATE KEY-----', known_hosts: h ssh-rsa AA}",
                 &[],
             ),

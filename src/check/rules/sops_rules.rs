@@ -76,7 +76,7 @@ fn report(rule: Option<usize>, creations: &[Creation], files: &[&Path], own: &st
     let path = creation.path.as_ref().map_or("every path", Regex::as_str);
     let about = |finding: Finding| finding.with("path_regex", path).with("files", names.join(" "));
     if let Some(reason) = creation.refused {
-        let finding = about(found("sops refuses a creation rule in .sops.yaml"));
+        let finding = about(found("Creation rule in .sops.yaml is refused by sops"));
         return finding.with("reason", reason).fix("correct that rule");
     }
     let lists_key = creation.age.iter().any(|recipient| own.split(',').any(|own| own == recipient));
@@ -104,7 +104,7 @@ mod tests {
     const NO_RULE: &str = "warning No creation rule in .sops.yaml matches an encrypted file";
 
     const TOO_MANY: &str = "warning Creation rule in .sops.yaml needs more key groups than the age key is in";
-    const REFUSED: &str = "warning sops refuses a creation rule in .sops.yaml";
+    const REFUSED: &str = "warning Creation rule in .sops.yaml is refused by sops";
 
     fn world(config: &str) -> World {
         let mut world = World::shipped();
