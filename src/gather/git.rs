@@ -27,11 +27,16 @@ pub(super) async fn ask(tools: &Toolbox, settings: &Settings) -> Result<Git, Err
     let Some(git) = find_program("git", settings.path.as_deref(), &settings.cwd) else {
         return Ok(unknown("git is not installed"));
     };
-    let (tracked, origin, untracked) = tokio::join!(
-        tools.git_tracked(&git, &settings.root),
-        tools.git_origin(&git, &settings.root),
-        tools.git_would_add(&git, &settings.root, settings.relative(&settings.age_key)),
-    );
-    let adds_age_key = known(untracked)?.ok();
-    Ok(Git { tracked: known(tracked)?, origin: known(origin)?.ok(), adds_age_key })
+    let (tracked, origin) =
+        tokio::join!(tools.git_tracked(&git, &settings.root), tools.git_origin(&git, &settings.root));
+    let (tracked, origin) = (known(tracked)?, known(origin)?.ok());
+    // A git that does not answer is not asked again.
+    let adds_age_key = match &tracked {
+        Ok(_) => {
+            let added = tools.git_would_add(&git, &settings.root, settings.relative(&settings.age_key));
+            known(added.await)?.ok()
+        }
+        Err(_) => None,
+    };
+    Ok(Git { tracked, origin, adds_age_key })
 }
