@@ -24,6 +24,7 @@ use crate::report::failure::FailureReport;
 use crate::settings::Settings;
 use crate::tools::api::Api;
 use crate::tools::child_env::{self, ChildEnv, ChildOptions};
+use crate::tools::sops::Answered;
 use crate::tools::template_env::TemplateEnv;
 use crate::tools::{Clock, Programs, Toolbox};
 
@@ -104,6 +105,8 @@ impl<'a> Session<'a> {
             clock: Clock::new(settings.timeout),
             request_timeout: settings.request_timeout,
             api: Api::new(scratch.path()),
+            can_ask: settings.can_ask,
+            answered: Answered::default(),
             variables: TemplateEnv::new((*env).clone()),
         })
     }

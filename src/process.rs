@@ -1,7 +1,7 @@
 //! The only module that starts, watches and stops processes.
 //!
-//! A tool runs in its own process group, with stdin null or a pipe; a program that may ask on the terminal keeps the group
-//! and the stdin of k3s-boot. To stop it, the group gets one INT and, after a grace period, KILL; if k3s-boot itself is killed,
+//! A tool runs in its own session and process group, with stdin null or a pipe; a program that may ask on the terminal keeps
+//! those of k3s-boot, and its stdin. To stop it, the group gets one INT and, after a grace period, KILL; if k3s-boot itself is killed,
 //! the kernel sends the tool INT (see [`parent_death`]).
 
 mod children;
@@ -162,7 +162,7 @@ impl Runner {
     }
 
     fn spawn(&self, invocation: &Invocation) -> std::io::Result<Child> {
-        let (program, args) = parent_death::wrap(&invocation.program, &invocation.args);
+        let (program, args) = parent_death::wrap(&invocation.program, &invocation.args, invocation.can_ask);
         let mut command = Command::new(program);
         command
             .args(args)
@@ -176,7 +176,8 @@ impl Runner {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        if !invocation.can_ask {
+        // The leader of a group cannot start a session.
+        if !invocation.can_ask && !parent_death::HAS_SESSIONS {
             command.process_group(0);
         }
         if let Some(folder) = &invocation.folder {

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use self::api::Api;
 use crate::process::{Output, Runner, describe};
 use crate::tools::kubeconfig::Target;
+use crate::tools::sops::Answered;
 use crate::tools::template_env::TemplateEnv;
 
 /// The absolute paths of the programs.
@@ -79,6 +80,10 @@ pub(crate) struct Toolbox {
     pub request_timeout: Duration,
     /// The API client.
     pub api: Api,
+    /// Whether programs may ask on the terminal.
+    pub can_ask: bool,
+    /// What sops has asked for.
+    pub answered: Answered,
     /// The variables that only templates see.
     pub variables: TemplateEnv,
 }

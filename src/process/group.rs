@@ -32,7 +32,12 @@ impl Group {
             let below = below.into_iter().filter_map(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
             std::iter::once(leader).chain(below).map(|process| kill(process, signal)).collect()
         } else {
-            vec![killpg(leader, signal)]
+            // Until it has started its session, it is alone in the group of k3s-boot.
+            let alone = || if self.has_exited.get() { Ok(()) } else { kill(leader, signal) };
+            vec![
+                killpg(leader, signal)
+                    .or_else(|error| if error == Errno::ESRCH { alone() } else { Err(error) }),
+            ]
         };
         for result in results {
             match result {

@@ -225,6 +225,10 @@ fn sops_message(line: &str) -> String {
         return yaml_error(&without_unmarshalled(line));
     }
     let text = line.trim_start();
+    // go-yaml lists its errors below the first line.
+    if text.strip_prefix("line ").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit())) {
+        return yaml_error(&without_unmarshalled(line));
+    }
     let is_known = text.is_empty() || SOPS_MESSAGES.iter().any(|beginning| text.starts_with(beginning));
     if is_known { line.to_owned() } else { WITHHELD.to_owned() }
 }
@@ -362,6 +366,10 @@ mod tests {
             "(message withheld: it may contain file content)",
         ),
         ("sops metadata not found", "sops metadata not found"),
+        (
+            "yaml: unmarshal errors:\n  line 21: mapping key \"CANARY\" already defined at line 6",
+            "yaml: unmarshal errors:\n  line 21: mapping key  already defined at line 6",
+        ),
         ("    - | failed to load age identities.", "    - | failed to load age identities."),
     ];
 

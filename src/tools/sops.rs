@@ -1,67 +1,172 @@
 //! sops: decrypts files.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::sync::Mutex;
 
 use super::{Toolbox, public};
 use crate::base::error::{Error, ProcessError};
 use crate::base::finding::Finding;
-use crate::process::Invocation;
+use crate::base::{files, progress};
+use crate::process::{Invocation, Output};
 
 /// Long, because sops may ask a key service in the cloud.
 const DECRYPT_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// The timeout for a sops that may ask on the terminal.
+const ASKING_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// The files for which sops has asked, with their encrypted and decrypted content: a second preflight must not ask again. Locked
+/// while sops asks, so that it asks for one file at a time.
+#[derive(Default)]
+pub(crate) struct Answered(Mutex<BTreeMap<PathBuf, (Vec<u8>, SecretString)>>);
+
 impl Toolbox {
-    /// Decrypts a file into memory.
+    /// Decrypts a file into memory. If the identity is protected, by a passphrase or the PIN of a plugin, sops asks on the
+    /// terminal.
     ///
     /// # Errors
     ///
     /// `Ok(Err(_))` when sops cannot decrypt the file; `Err(_)` when k3s-boot is interrupted.
     pub(crate) async fn sops_decrypt(&self, file: &Path) -> Result<Result<SecretString, Finding>, Error> {
+        let failure = match self.sops(file, false).await? {
+            Ok(text) => return Ok(Ok(text)),
+            Err(failure) => failure,
+        };
+        if !matches!(failure.kind, FailureKind::Asks | FailureKind::MayAsk) || !self.can_ask {
+            return Ok(Err(failure.finding(file)));
+        }
+        let mut answered = self.answered.0.lock().await;
+        let encrypted = files::bytes(file, files::LARGEST).unwrap_or_default();
+        if let Some((_, text)) = answered.get(file).filter(|(known, _)| *known == encrypted) {
+            return Ok(Ok(text.clone()));
+        }
+        let _hidden = progress::hide();
+        tracing::info!(file = %file.display(), "Running sops, which may ask on this terminal");
+        Ok(match self.sops(file, true).await? {
+            Ok(text) => {
+                answered.insert(file.to_owned(), (encrypted, text.clone()));
+                Ok(text)
+            }
+            Err(failure) => Err(failure.finding(file)),
+        })
+    }
+
+    async fn sops(&self, file: &Path, can_ask: bool) -> Result<Result<SecretString, Failure>, Error> {
+        let timeout = if can_ask { ASKING_TIMEOUT } else { DECRYPT_TIMEOUT };
         let args = ["decrypt".as_ref(), file.as_os_str()];
         let invocation = Invocation::new("sops", &self.programs.sops, args)
-            .deadline(self.clock.cap(DECRYPT_TIMEOUT))
+            .deadline(self.clock.cap(timeout))
+            .can_ask(can_ask)
             .public_part(public::sops_filter());
-        let output = match self.runner.run(invocation).await {
-            Ok(output) => output,
+        Ok(match self.runner.run(invocation).await {
+            Ok(Output { status, stdout, .. }) if status.success() => {
+                let text = String::from_utf8(stdout).map(SecretString::from);
+                text.map_err(|_| Failure::other("the decrypted content is not text"))
+            }
+            Ok(output) => Err(Failure::new(&output.talk)),
             Err(error @ ProcessError::Interrupted { .. }) => return Err(error.into()),
-            Err(error) => return Ok(Err(cannot_decrypt(file, &error.to_string()))),
-        };
-        if !output.success() {
-            return Ok(Err(cannot_decrypt(file, &reason(&output.talk))));
+            Err(error) => Err(Failure::other(error.to_string())),
+        })
+    }
+}
+
+/// Why sops cannot decrypt a file.
+#[derive(Debug, PartialEq, Eq)]
+struct Failure {
+    kind: FailureKind,
+    reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FailureKind {
+    /// It has to ask, and has no terminal.
+    Asks,
+    /// A plugin or command for its identity failed, which may have had to ask.
+    MayAsk,
+    /// No identity fits, or none can be loaded.
+    Identity,
+    /// The file was changed after it was encrypted.
+    Changed,
+    /// A value cannot be decrypted with the key of the file.
+    Broken,
+    /// It is not YAML.
+    Syntax,
+    Other,
+}
+
+impl Failure {
+    fn other(reason: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Other, reason: reason.into() }
+    }
+
+    /// Parses the messages of sops 3.13.2. It prints a block of wrapped lines for each recipient; the first block without the
+    /// searched locations is enough.
+    fn new(talk: &str) -> Self {
+        let lines: Vec<_> = talk.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let block = lines.iter().skip_while(|line| !line.starts_with("- |"));
+        let block = block.map_while(|line| line.trim_start_matches("- ").strip_prefix('|'));
+        let block = block.map(str::trim).collect::<Vec<_>>().join(" ");
+        let block = block.split(" Did not find keys in").next().unwrap_or_default().trim_end_matches('.');
+        if !block.is_empty() {
+            let kind = if block.contains(NO_TERMINAL) {
+                FailureKind::Asks
+            } else if MAY_ASK.iter().any(|words| block.contains(words)) {
+                FailureKind::MayAsk
+            } else {
+                FailureKind::Identity
+            };
+            return Self { kind, reason: block.to_owned() };
         }
-        let text = String::from_utf8(output.stdout).map(SecretString::from);
-        Ok(text.map_err(|_| cannot_decrypt(file, "the decrypted content is not text")))
+        if let Some(at) = lines.iter().position(|line| line.starts_with("yaml: ")) {
+            return Self { kind: FailureKind::Syntax, reason: lines[at..].join(" ") };
+        }
+        let reason = lines.last().copied().unwrap_or("no reason given");
+        let kind = match reason {
+            reason if reason.starts_with("MAC mismatch") => FailureKind::Changed,
+            reason if reason.contains("Could not decrypt with AES_GCM: ") => FailureKind::Broken,
+            _ => FailureKind::Other,
+        };
+        Self { kind, reason: reason.to_owned() }
+    }
+
+    fn finding(self, file: &Path) -> Finding {
+        let Self { kind, reason } = self;
+        let name = file.display();
+        let finding = Finding::error("sops", "Encrypted file cannot be decrypted").with("file", &name);
+        let finding = finding.with("reason", reason);
+        let restore = format!("restore the content that sops wrote: git log --patch -- {name}");
+        match kind {
+            FailureKind::Asks => finding.with("cause", ASKS).fix(format!("run k3s-boot on a terminal, or {OTHER_IDENTITY}")),
+            FailureKind::MayAsk => finding.fix(format!(
+                "sops decrypt {name} > /dev/null  # shows whether the plugin or command works, and what it asks for; without a terminal, {OTHER_IDENTITY}"
+            )),
+            FailureKind::Identity => finding.fix("set SOPS_AGE_KEY_FILE to a file with a matching identity, or add your public key to .sops.yaml and run `sops updatekeys` where the file can be decrypted"),
+            FailureKind::Changed => finding.with("cause", "the file was changed after it was encrypted, or holds several encrypted files").fix(format!(
+                "{restore}\nor, if the content is right: sops decrypt --ignore-mac --in-place {name} && sops encrypt --in-place {name}"
+            )),
+            FailureKind::Broken => {
+                finding.with("cause", "a value was changed after it was encrypted, or comes from another encrypted file").fix(restore)
+            }
+            FailureKind::Syntax => finding.with("cause", "the file is not valid YAML").fix(restore),
+            FailureKind::Other => finding,
+        }
     }
 }
 
-fn cannot_decrypt(file: &Path, reason: &str) -> Finding {
-    let found =
-        |message: &str| Finding::error("sops", message).with("file", file.display()).with("reason", reason);
-    // The key was right, but what it decrypts is not what was encrypted (sops, `cmd/sops/common`).
-    if ["MAC mismatch", "Cannot decrypt MAC", "Error decrypting tree"]
-        .iter()
-        .any(|words| reason.starts_with(words))
-    {
-        let path = file.display();
-        return found("Encrypted file was changed after encryption")
-            .fix(format!("restore the file as sops wrote it, and change it with `sops edit {path}` only"));
-    }
-    found("Encrypted file cannot be decrypted").fix("set SOPS_AGE_KEY_FILE to a file with a matching identity, or add your public key to .sops.yaml and run `sops updatekeys` where the file can be decrypted")
-}
+const ASKS: &str = "the age identity is protected by a passphrase, and nobody can answer without a terminal";
 
-/// sops prints a block of wrapped lines for each recipient; the first block without the searched locations is enough. For
-/// other failures, the last line is the reason.
-fn reason(talk: &str) -> String {
-    let lines = talk.lines().map(str::trim).skip_while(|line| !line.starts_with("- |"));
-    let block = lines.map_while(|line| line.trim_start_matches("- ").strip_prefix('|'));
-    let block = block.map(str::trim).collect::<Vec<_>>().join(" ");
-    let reason = block.split(" Did not find keys in").next().unwrap_or_default();
-    let last = || talk.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
-    if reason.is_empty() { last().trim().to_owned() } else { reason.trim_end_matches('.').to_owned() }
-}
+const OTHER_IDENTITY: &str =
+    "set SOPS_AGE_KEY_FILE to a file with an identity that needs no passphrase or PIN";
+
+/// What age prints if it has to ask and has no terminal (age 1.3.1, `WithTerminal` in `internal/term/term.go`).
+const NO_TERMINAL: &str = "/dev/tty is not available";
+
+/// How age marks the error of a plugin (`plugin/client.go`), and sops that of `SOPS_AGE_KEY_CMD`.
+const MAY_ASK: [&str; 2] = [" plugin: ", "identities: failed to execute command "];
 
 #[cfg(test)]
 mod tests {
@@ -73,38 +178,64 @@ mod tests {
             \x20     | age: identity did not match any of the recipients: incorrect\n\
             \x20     | identity for recipient block. Did not find keys in locations\n\
             \x20     | 'SOPS_AGE_KEY', and 'SOPS_AGE_KEY_CMD'.\n\nRecovery failed because no master key was able to decrypt the file.\n";
+    const PASSPHRASE: &str = "Failed to get the data key required to decrypt the SOPS file.\n\nGroup 0: FAILED\n  age1q2f: FAILED\n\
+            \x20   - | failed to create reader for decrypting sops data key with\n\
+            \x20     | age: failed to decrypt identity file: could not read\n\
+            \x20     | passphrase: standard input is not a terminal, and /dev/tty\n\
+            \x20     | is not available: open /dev/tty: no such device or address.\n\
+            \x20     | Did not find keys in locations\n\
+            \x20     | 'SOPS_AGE_SSH_PRIVATE_KEY_FILE', and 'SOPS_AGE_KEY_CMD'.\n\nRecovery failed because no master key was able to decrypt the file.\n";
 
     #[test]
-    fn reason_is_one_line() {
-        let expected = "failed to create reader for decrypting sops data key with age: identity did not match any of the recipients: incorrect identity for recipient block";
-        assert_eq!(reason(WRONG_KEY), expected);
-        assert_eq!(
-            reason("Error decrypting tree: message authentication failed\n\n"),
-            "Error decrypting tree: message authentication failed"
-        );
-        assert_eq!(reason(""), "no reason given");
-    }
-
-    #[test]
-    fn a_changed_file_is_not_a_problem_of_keys() {
-        let summary = |reason: &str| cannot_decrypt(Path::new("a.sops.yaml"), reason).summary;
-        for reason in [
-            "MAC mismatch",
-            "Cannot decrypt MAC: input does not match sops' data format",
-            "Error decrypting tree: Error walking tree: Could not decrypt value: Could not decrypt with AES_GCM: cipher: message authentication failed",
-        ] {
-            assert_eq!(summary(reason), "Encrypted file was changed after encryption");
+    fn each_failure_is_read_as_a_whole() {
+        let cases = [
+            (
+                WRONG_KEY,
+                FailureKind::Identity,
+                "failed to create reader for decrypting sops data key with age: identity did not match any of the recipients: incorrect identity for recipient block",
+            ),
+            (
+                PASSPHRASE,
+                FailureKind::Asks,
+                "failed to create reader for decrypting sops data key with age: failed to decrypt identity file: could not read passphrase: standard input is not a terminal, and /dev/tty is not available: open /dev/tty: no such device or address",
+            ),
+            (
+                "Error decrypting tree: Error walking tree: Could not decrypt value: Could not decrypt with AES_GCM: cipher: message authentication failed\n\n",
+                FailureKind::Broken,
+                "Error decrypting tree: Error walking tree: Could not decrypt value: Could not decrypt with AES_GCM: cipher: message authentication failed",
+            ),
+            (
+                "Group 0: FAILED\n  age1q2f: FAILED\n    - | failed to create reader for decrypting sops data key with\n\
+                 \x20     | age: identity did not match any of the recipients: test\n      | plugin: incorrect identity for recipient block. Did not find\n      | keys in locations 'SOPS_AGE_KEY', and 'SOPS_AGE_KEY_CMD'.\n",
+                FailureKind::MayAsk,
+                "failed to create reader for decrypting sops data key with age: identity did not match any of the recipients: test plugin: incorrect identity for recipient block",
+            ),
+            ("MAC mismatch\n", FailureKind::Changed, "MAC mismatch"),
+            (
+                "yaml: unmarshal errors:\n  line 21: mapping key  already defined at line 6\n",
+                FailureKind::Syntax,
+                "yaml: unmarshal errors: line 21: mapping key  already defined at line 6",
+            ),
+            (
+                "yaml: line 6: could not find expected\n",
+                FailureKind::Syntax,
+                "yaml: line 6: could not find expected",
+            ),
+            ("sops metadata not found\n", FailureKind::Other, "sops metadata not found"),
+            ("", FailureKind::Other, "no reason given"),
+        ];
+        for (talk, kind, reason) in cases {
+            assert_eq!(Failure::new(talk), Failure { kind, reason: reason.to_owned() }, "{talk}");
         }
-        assert_eq!(summary(&reason(WRONG_KEY)), "Encrypted file cannot be decrypted");
     }
 
     proptest::proptest! {
         #[test]
         fn parsing_never_panics(talk: String, block in "(\\n|  - \\| |    \\| |word|ä| Did not find keys in|\\.)*",
-            near in crate::base::mutate::text(&[WRONG_KEY])) {
-            _ = reason(&near);
-            _ = reason(&talk);
-            _ = reason(&block);
+            near in crate::base::mutate::text(&[WRONG_KEY, PASSPHRASE])) {
+            for talk in [talk, block, near] {
+                _ = Failure::new(&talk).finding(Path::new("a.sops.yaml"));
+            }
         }
     }
 }
