@@ -14,6 +14,7 @@ mod files;
 mod fixup;
 mod git;
 mod manifests;
+mod no_answer;
 mod pipeline;
 mod renders;
 mod repository_files;
@@ -21,7 +22,9 @@ mod secret_values;
 mod secrets;
 mod standing;
 mod substitutions;
+mod unfetched;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -143,8 +146,18 @@ pub(crate) async fn gather(
     let options = settings.check_options();
 
     // First and alone: they may ask on the terminal.
+    if cluster::is_asked(settings, &files) {
+        _ = known(tools.log_in().await)?;
+    }
+    if !settings.offline {
+        let encrypted = files.encrypted.iter().chain(&settings.environment_files);
+        tools
+            .sops_ask(encrypted.filter(|file| repository::is_encrypted_name(file)).map(PathBuf::as_path))
+            .await?;
+    }
     let outputs = outputs.get(context).await?;
-    let place = builds::Place { context, charts: &charts, staging: &staging };
+    let place =
+        builds::Place { context, charts: &charts, staging: &staging, retries_logged: Cell::new(false) };
     let (versions, builds, secrets, git, api) = Box::pin(async {
         tokio::join!(
             tools.versions(settings.cache.as_deref(), settings.offline),
@@ -177,6 +190,7 @@ pub(crate) async fn gather(
     let substitutions = substitutions::look(settings, tools, &files.helmfiles, &builds, &git.tracked);
     problems.0.extend(substitutions::missing(&builds, &substitutions));
     let (helmfiles, rendered) = split(builds, has_unsupported_version(settings, &versions), &mut problems);
+    problems.0 = unfetched::merge(problems.0);
     let synced = sync_path(&helmfiles).and_then(|path| match &git.tracked {
         Ok(tracked) => Ok(synced::read(&settings.root, &path, tracked)),
         Err(reason) => Err(reason.clone()),

@@ -91,7 +91,12 @@ impl Runner {
 
     /// The PATH of the tools.
     pub(crate) fn search_path(&self) -> Option<&OsStr> {
-        self.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str())
+        self.variable("PATH")
+    }
+
+    /// A variable of the tools.
+    pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
+        self.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_os_str())
     }
 
     /// The transcript of the tools.

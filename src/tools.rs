@@ -9,11 +9,13 @@ pub(crate) mod helm;
 pub(crate) mod helmfile;
 pub(crate) mod kubeconfig;
 pub(crate) mod kubectl;
+mod login;
 mod public;
 pub(crate) mod requirements;
 pub(crate) mod retry;
 pub(crate) mod sops;
 pub(crate) mod template_env;
+pub(crate) mod unanswered;
 pub(crate) mod version;
 
 use std::cell::Cell;
@@ -21,6 +23,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use self::api::Api;
+use crate::base::url::without_credentials;
 use crate::process::{Output, Runner, describe};
 use crate::tools::kubeconfig::Target;
 use crate::tools::sops::Answered;
@@ -88,8 +91,44 @@ pub(crate) struct Toolbox {
     pub variables: TemplateEnv,
 }
 
-/// Why a tool failed: the last line that it printed, because the lines before are often noise.
+impl Toolbox {
+    /// The proxy to the API server, if one is set, without credentials. It need not apply: NO_PROXY may name the server.
+    pub(crate) fn proxy(&self) -> Option<String> {
+        let names = if self.target.server.starts_with("http://") {
+            ["HTTP_PROXY", "http_proxy"]
+        } else {
+            ["HTTPS_PROXY", "https_proxy"]
+        };
+        let set = |name: &&str| self.runner.variable(name)?.to_str().filter(|value| !value.is_empty());
+        let proxy = self.target.proxy.as_deref().or_else(|| names.iter().find_map(set));
+        proxy.map(without_credentials)
+    }
+}
+
+/// How the error of a tool begins; what it printed before is often noise.
+const ERRORS: [&str; 5] = [
+    "error: ",
+    "Error: ",
+    "Error from server",
+    "Unable to connect to the server: ",
+    "The connection to the server ",
+];
+
+/// Why a tool failed: its last error with the lines of the same paragraph, for hints follow after an empty line; else the last line.
 pub(crate) fn last_words(output: &Output) -> String {
-    let last = output.talk.lines().rev().find(|line| !line.trim().is_empty());
-    last.map_or_else(|| describe(output.status), |line| line.trim().to_owned())
+    let lines: Vec<_> = output.talk.lines().map(str::trim).collect();
+    let is_error = |line: &&str| {
+        ERRORS.iter().any(|start| line.starts_with(start))
+            || line.starts_with("The ") && line.ends_with(" is invalid:")
+    };
+    if let Some(start) = lines.iter().rposition(|line| is_error(&line)) {
+        return lines[start..]
+            .iter()
+            .take_while(|line| !line.is_empty())
+            .copied()
+            .collect::<Vec<_>>()
+            .join(" ");
+    }
+    let last = lines.iter().rfind(|line| !line.is_empty());
+    last.map_or_else(|| describe(output.status), |line| (*line).to_owned())
 }

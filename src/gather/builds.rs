@@ -1,6 +1,6 @@
 //! Renders the helmfiles with all their values, and fetches their charts.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,10 +10,9 @@ use serde_yaml::Value;
 
 use super::Context;
 use super::fixup;
+use super::unfetched::{Problem, log_missing, missing_chart};
 use crate::base::error::Error;
 use crate::base::finding::Finding;
-use crate::base::known_failures::find;
-use crate::base::logger::{self, Level};
 use crate::base::release_id::ReleaseId;
 use crate::base::scratch::Scratch;
 use crate::base::waiting::Waiting;
@@ -60,6 +59,8 @@ pub(super) struct Place<'a> {
     pub(super) context: Context<'a>,
     pub(super) charts: &'a ChartStore,
     pub(super) staging: &'a Scratch,
+    /// Whether it was logged that charts are fetched again.
+    pub(super) retries_logged: Cell<bool>,
 }
 
 impl Place<'_> {
@@ -180,8 +181,7 @@ impl Place<'_> {
             let result = self.fetch(chart, folder).await;
             left.borrow_mut().remove(chart);
             if let Ok(Err(reason)) = &result
-                && is_about_one(reason)
-                && !is_refused(reason)
+                && Problem::of(reason) == Problem::NoChart
                 && !optional.contains(chart)
             {
                 log_missing(chart, reason);
@@ -220,7 +220,10 @@ impl Place<'_> {
             let Err(reason) = pull().await? else { return Ok(Ok(())) };
             let pairs = [("chart", chart.chart.clone()), ("version", chart.version.clone())];
             let stop = self.context.tools.runner.stop();
-            if !again.after(stop, "Chart cannot be fetched, retrying", &pairs, &reason).await? {
+            // Once for all charts: the cause is the same.
+            let message =
+                (!self.retries_logged.replace(true)).then_some("Charts cannot be fetched, retrying");
+            if !again.after(stop, message, &pairs, &reason).await? {
                 return Ok(Err(reason));
             }
         }
@@ -234,15 +237,10 @@ impl Place<'_> {
         unfetched: Vec<(ChartRef, String)>,
     ) -> Result<Vec<Finding>, Error> {
         let mut errors = Vec::new();
-        let mut registry_unreachable = false;
         for (chart, reason) in unfetched {
             let needs = |release: &&Release| release.installed && named_chart(release) == chart;
             let release = releases.iter().find(needs).map(|release| release.name.clone());
             if release.is_none() && !releases.is_empty() {
-                continue;
-            }
-            // An unreachable registry is reported once, not for each of its charts.
-            if !is_about_one(&reason) && std::mem::replace(&mut registry_unreachable, true) {
                 continue;
             }
             let release = release.unwrap_or_default();
@@ -283,7 +281,7 @@ impl Place<'_> {
                     if !charts.insert(missing.clone()) {
                         break;
                     }
-                    let everywhere = !is_about_one(&reason);
+                    let everywhere = !matches!(Problem::of(&reason), Problem::NoChart | Problem::Denied);
                     if !offline {
                         let error = BuildError::Chart { release, chart, version, reason };
                         build.problems.push(self.chart_finding(state, error).await?);
@@ -342,7 +340,7 @@ impl Place<'_> {
     /// The finding for a failed fetch. If the registry denies a public chart, an expired login is the cause.
     async fn chart_finding(&self, state: &StateFile, error: BuildError) -> Result<Finding, Error> {
         if let BuildError::Chart { release, chart, version, reason } = &error
-            && is_refused(reason)
+            && Problem::of(reason) == Problem::Denied
         {
             let anonymous = self.context.scratch.subfolder("anonymous")?;
             let asked = ChartRef::new(chart, version);
@@ -413,32 +411,6 @@ fn named_chart(release: &Release) -> ChartRef {
     ChartRef { chart: chart.clone(), version: version.clone(), digest: digest.clone() }
 }
 
-/// Logs that a registry does not have a chart, before it is known which release needs it.
-fn log_missing(ChartRef { chart, version, .. }: &ChartRef, reason: &str) {
-    let known = find(&format!("chart cannot be fetched: {reason}"));
-    let mut pairs =
-        vec![("chart", chart.clone()), ("version", version.clone()), ("reason", reason.to_owned())];
-    if let Some(known) = known {
-        let name = chart.rsplit('/').next().unwrap_or(chart);
-        pairs.extend([("cause", known.cause.to_owned()), ("fix", known.fix(&name.into(), None))]);
-    }
-    logger::log(Level::Warn, "Chart not found; continuing with the other checks", &pairs);
-}
-
-/// Whether a registry's error is about one chart, so that fetching the others is worth a try.
-fn is_about_one(reason: &str) -> bool {
-    let reason = reason.to_lowercase();
-    let words = ["not found", "manifest unknown", "manifest_unknown", "name unknown", "name_unknown"];
-    is_refused(&reason) || words.iter().any(|word| reason.contains(word))
-}
-
-fn is_refused(reason: &str) -> bool {
-    let reason = reason.to_lowercase();
-    ["status code 401", "status code 403", "unauthorized", "denied", "forbidden"]
-        .iter()
-        .any(|word| reason.contains(word))
-}
-
 fn other_context(release: &Release, context: &str) -> Option<Finding> {
     // Without a kubeconfig, any context may be right; so may one that a missing variable decides.
     let asked =
@@ -473,28 +445,5 @@ pub(super) fn build_finding(state: &StateFile, error: BuildError) -> Finding {
                 finding
             }
         }
-    }
-}
-
-/// `show` holds the arguments with which `helm show chart` reproduces the error.
-fn missing_chart(
-    state: &StateFile,
-    release: &str,
-    chart: &str,
-    version: &str,
-    reason: &str,
-    show: &str,
-) -> Finding {
-    let version_flag = if version.is_empty() { String::new() } else { format!(" --version {version}") };
-    let finding = Finding::error("charts", "Chart cannot be fetched")
-        .with("chart", chart)
-        .with("version", version)
-        .with("release", release)
-        .with("file", state.path.display())
-        .with("reason", reason);
-    // helm's error has another meaning when it comes from the cluster, hence the prefix.
-    match find(&format!("chart cannot be fetched: {reason}")) {
-        Some(known) => finding.with("cause", known.cause).fix(known.fix(&release.into(), None)),
-        None => finding.fix(format!("run `helm show chart {show}{version_flag}` to see the error")),
     }
 }

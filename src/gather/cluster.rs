@@ -1,12 +1,12 @@
 //! Reads the cluster: its identity, its state, and who manages what.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde_json::json;
 
+use super::no_answer::no_answer;
 use super::{Files, Listener};
 use crate::base::distribution::Distribution;
 use crate::base::error::Error;
@@ -30,8 +30,7 @@ use crate::process::identity::{Identity, ProcessState};
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 use crate::tools::api::{Answer, Call, segment};
-use crate::tools::kubeconfig::Target;
-use crate::tools::kubectl::{Unanswered, UnansweredKind};
+use crate::tools::unanswered::{Unanswered, UnansweredKind};
 
 /// The state of the cluster, and the problems with reading it.
 pub(super) struct Api {
@@ -359,103 +358,9 @@ fn parse_kubelet(node: &str, answer: &[u8]) -> Fact<Kubelet> {
     })
 }
 
-fn no_answer(tools: &Toolbox, distribution: Distribution, unanswered: &Unanswered) -> Finding {
-    let (message, fix) = match unanswered.kind {
-        UnansweredKind::Unreachable => (
-            "Cluster unreachable",
-            "check that the server is running, and that the kubeconfig names its address instead of 127.0.0.1"
-                .to_owned(),
-        ),
-        UnansweredKind::Unauthorized => (
-            "Cluster does not accept the credentials",
-            "copy the kubeconfig from the server again: this one may belong to an earlier installation"
-                .to_owned(),
-        ),
-        UnansweredKind::Forbidden => (
-            "Access to the cluster is forbidden",
-            format!("use the administrator's kubeconfig: {}", distribution.kubeconfig()),
-        ),
-        UnansweredKind::Untrusted => (
-            "Cluster's certificate is not trusted",
-            format!(
-                "copy the kubeconfig from the server again; if its address is missing in the certificate, {}",
-                distribution.add_address()
-            ),
-        ),
-        UnansweredKind::Credentials => (
-            "Credential plugin of the kubeconfig failed",
-            "check `users[].user.exec` in the kubeconfig, and run that command by hand".to_owned(),
-        ),
-        UnansweredKind::Other => {
-            ("Unexpected answer from the cluster", format!("check {}", distribution.server_log()))
-        }
-    };
-    let fix = Some(&tools.target)
-        .filter(|_| unanswered.kind == UnansweredKind::Unreachable)
-        .and_then(loopback_fix)
-        .unwrap_or(fix);
-    Finding::error("api", message)
-        .with("server", &tools.target.server)
-        .with("context", &tools.target.context)
-        .with("reason", &unanswered.reason)
-        .fix(fix)
-}
-
-/// The fix for a copied kubeconfig that still names 127.0.0.1.
-fn loopback_fix(target: &Target) -> Option<String> {
-    let (scheme, rest) = target.server.split_once("://")?;
-    let authority = rest.split('/').next().unwrap_or(rest);
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
-            (host, port)
-        }
-        _ => (authority, "6443"),
-    };
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    if host != "localhost" && !address.is_ok_and(|address| address.is_loopback()) {
-        return None;
-    }
-    // With several files, kubectl finds the one that defines the cluster.
-    let file = match target.files.as_slice() {
-        [file] => format!(" --kubeconfig={}", file.display()),
-        _ => String::new(),
-    };
-    Some(format!(
-        "the kubeconfig names {host}, which only works on the node itself; set the address of a server:\n\
-         kubectl config set-cluster {}{file} --server={scheme}://SERVER:{port}",
-        target.cluster
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn loopback_addresses_have_a_fix() {
-        let target = |server: &str| Target {
-            files: vec!["/k/config".into()],
-            context: "home".to_owned(),
-            cluster: "default".to_owned(),
-            server: server.to_owned(),
-            ..Target::default()
-        };
-        for (server, port) in [
-            ("https://127.0.0.1:6443", "6443"),
-            ("https://localhost", "6443"),
-            ("https://[::1]:7443/x", "7443"),
-            ("https://127.0.0.1:1", "1"),
-        ] {
-            let fix = loopback_fix(&target(server)).unwrap();
-            let command = format!(
-                "kubectl config set-cluster default --kubeconfig=/k/config --server=https://SERVER:{port}"
-            );
-            assert_eq!(fix.lines().last(), Some(command.as_str()), "{server}");
-        }
-        for server in ["https://10.0.0.10:6443", "https://127.example.org", "", "https://[fd00::1]:6443"] {
-            assert_eq!(loopback_fix(&target(server)), None, "{server}");
-        }
-    }
 
     #[test]
     fn only_the_api_servers_own_certificate_counts() {

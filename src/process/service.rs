@@ -1,6 +1,8 @@
 //! A tool that runs in the background.
 
+use std::collections::VecDeque;
 use std::process::ExitStatus;
+use std::sync::{Arc, Mutex};
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt as _;
@@ -8,6 +10,7 @@ use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::children::children;
 use super::lines::LineSplitter;
 use super::signals::{Order, Stop};
 use super::{Group, Invocation, Output, Runner, Stream};
@@ -18,7 +21,15 @@ use crate::process::transcript::Transcript;
 pub(crate) struct Service {
     state: watch::Receiver<State>,
     group: Group,
+    pid: Option<u32>,
+    talk: Talk,
 }
+
+/// The last lines of a service.
+type Talk = Arc<Mutex<VecDeque<String>>>;
+
+/// How many lines of a service are kept.
+const MAX_TALK: usize = 50;
 
 impl Drop for Service {
     fn drop(&mut self) {
@@ -36,6 +47,16 @@ impl Service {
     pub(crate) fn has_ended(&self) -> bool {
         matches!(*self.state.borrow(), State::Ended(..))
     }
+
+    /// Its last lines.
+    pub(crate) fn talk(&self) -> Vec<String> {
+        self.talk.lock().map(|talk| talk.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Whether a program that it has started is running.
+    pub(crate) fn has_children(&self) -> bool {
+        self.pid.is_some_and(|pid| !children(pid).is_empty())
+    }
 }
 
 /// The state of a service.
@@ -44,7 +65,7 @@ enum State {
     /// It has not reported yet that it is ready.
     Starting,
     Ready,
-    /// It has exited; the text is its last line.
+    /// It has exited; the text is what it printed last.
     Ended(Option<ExitStatus>, String),
 }
 
@@ -62,8 +83,9 @@ impl Runner {
         let Invocation { tool, deadline, .. } = invocation;
         let (child, group) = self.begin(&invocation)?;
         let (sender, state) = watch::channel(State::Starting);
-        tokio::spawn(attend(child, tool, ready, self.transcript.clone(), sender));
-        let service = Service { state, group };
+        let (pid, talk) = (child.id(), Talk::default());
+        tokio::spawn(attend(child, tool, ready, self.transcript.clone(), talk.clone(), sender));
+        let service = Service { state, group, pid, talk };
         let mut stop: Stop = self.stop.clone();
         let mut state = service.state.clone();
         let started = async {
@@ -93,9 +115,9 @@ async fn attend(
     tool: &'static str,
     ready: &'static str,
     transcript: Transcript,
+    talk: Talk,
     state: watch::Sender<State>,
 ) {
-    let last = std::sync::Mutex::new(String::new());
     let heard = |stream, line: &str| {
         transcript.line(tool, stream, line);
         if line.starts_with(ready) {
@@ -106,8 +128,11 @@ async fn attend(
                     true
                 }
             });
-        } else if let Ok(mut last) = last.lock() {
-            line.clone_into(&mut last);
+        } else if let Ok(mut talk) = talk.lock() {
+            if talk.len() == MAX_TALK {
+                talk.pop_front();
+            }
+            talk.push_back(line.to_owned());
         }
     };
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -121,8 +146,8 @@ async fn attend(
     if let Ok(status) = status {
         transcript.ended(tool, status);
     }
-    let last = last.lock().map(|last| last.clone()).unwrap_or_default();
-    _ = state.send(State::Ended(status.ok(), last));
+    let last: Vec<_> = talk.lock().map(|talk| talk.iter().cloned().collect()).unwrap_or_default();
+    _ = state.send(State::Ended(status.ok(), last.join("\n")));
 }
 
 async fn lines(pipe: Option<impl AsyncRead + Unpin>, on_line: impl Fn(&str)) {

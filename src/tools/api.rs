@@ -24,12 +24,15 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 use self::answer::may_have_been_executed;
 pub(crate) use self::answer::{Answer, List, parse};
 use self::away::OutageTracker;
+use super::login::with_own_words;
+use super::unanswered::{PLUGIN_ERROR, PLUGIN_WAITS};
 use super::{Toolbox, last_words};
+use crate::base::duration::seconds;
 use crate::base::error::{Error, ProcessError};
 use crate::process::Service;
 use crate::process::signals::Order;
@@ -43,6 +46,9 @@ const OPTIONAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long kubectl may take to read the kubeconfig and open the socket.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to wait for what kubectl printed before it answered.
+const TALK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What `kubectl proxy` prints when it listens (`pkg/cmd/proxy` of kubectl 1.36).
 const READY: &str = "Starting to serve on ";
@@ -81,6 +87,8 @@ pub(crate) struct Api {
     proxy: Mutex<Option<Proxy>>,
     permits: Semaphore,
     outage: OutageTracker,
+    /// Why the login failed, once it was tried.
+    pub(super) login: OnceCell<Option<String>>,
 }
 
 /// A running `kubectl proxy`.
@@ -122,6 +130,7 @@ impl Api {
             proxy: Mutex::new(None),
             permits: Semaphore::new(MAX_CONCURRENT),
             outage: OutageTracker::default(),
+            login: OnceCell::new(),
         }
     }
 }
@@ -250,6 +259,7 @@ impl Toolbox {
     ///
     /// The API server did not answer in time, kubectl could not reach it, or k3s-boot was interrupted.
     pub(crate) async fn ask(&self, call: Call<'_>) -> Result<Answer, Error> {
+        self.log_in().await?;
         let start = Instant::now();
         let mut executed_before = false;
         loop {
@@ -298,9 +308,11 @@ impl Toolbox {
                 }
             }
         };
-        let answer = tokio::time::timeout(timeout, asked)
-            .await
-            .unwrap_or_else(|_| Err(Error::Unanswered { request: request.clone(), after: timeout }));
+        let answer = match tokio::time::timeout(timeout, asked).await {
+            Ok(Ok(answer)) => Ok(self.with_plugin_error(answer).await),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(self.unanswered(&request, timeout).await),
+        };
         let took = start.elapsed().as_millis();
         let summary = match &answer {
             Ok(Answer { status, body, .. }) => format!("{status}, {} bytes", body.len()),
@@ -308,6 +320,41 @@ impl Toolbox {
         };
         self.runner.transcript().asked(&request, &summary, took);
         answer
+    }
+
+    /// The error for a request that was not answered in time.
+    async fn unanswered(&self, request: &str, after: Duration) -> Error {
+        let request = request.to_owned();
+        let is_plugin_running = self.target.plugin.is_some()
+            && self.api.proxy.lock().await.as_ref().is_some_and(|proxy| proxy.service.has_children());
+        if is_plugin_running {
+            // The only program that kubectl starts.
+            let reason = format!("{PLUGIN_WAITS}{}", seconds(after));
+            return Error::Tool { command: "kubectl proxy".to_owned(), reason };
+        }
+        Error::Unanswered { request, after }
+    }
+
+    /// An answer with the last line of the credential plugin, if that failed: client-go passes on only its exit code.
+    async fn with_plugin_error(&self, answer: Answer) -> Answer {
+        if answer.status != 500 || !answer.body.starts_with(PLUGIN_ERROR.as_bytes()) {
+            return answer;
+        }
+        // kubectl logs the error before it answers, and what the plugin printed stands before that.
+        let is_end = |line: &String| line.contains("Error while proxying request: ");
+        let end = Instant::now() + TALK_TIMEOUT;
+        let talk = loop {
+            let proxy = self.api.proxy.lock().await;
+            let talk = proxy.as_ref().map(|proxy| proxy.service.talk()).unwrap_or_default();
+            drop(proxy);
+            if talk.iter().any(is_end) || Instant::now() >= end {
+                break talk;
+            }
+            tokio::time::sleep(TALK_TIMEOUT / 20).await;
+        };
+        let own = talk.into_iter().take_while(|line| !is_end(line));
+        let error = answer::words(answer.status, &answer.body);
+        Answer { body: with_own_words(&error, &own.collect::<Vec<_>>()).into_bytes(), ..answer }
     }
 
     async fn send(&self, call: &Call<'_>) -> Result<Answer, Error> {

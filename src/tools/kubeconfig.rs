@@ -25,6 +25,12 @@ pub(crate) struct Target {
     pub cluster: String,
     /// The URL of the API server.
     pub server: String,
+    /// The proxy to it, if the kubeconfig sets one.
+    pub proxy: Option<String>,
+    /// The name of the user in the kubeconfig.
+    pub user: String,
+    /// The credential plugin of the user.
+    pub plugin: Option<CredentialPlugin>,
     /// The namespace of the context, `default` if it has none.
     pub namespace: String,
     /// Whether the server's certificate is verified: false with `insecure-skip-tls-verify` or without TLS.
@@ -40,6 +46,9 @@ impl Default for Target {
             context: String::new(),
             cluster: String::new(),
             server: String::new(),
+            proxy: None,
+            user: String::new(),
+            plugin: None,
             namespace: DEFAULT_NAMESPACE.to_owned(),
             is_verified: false,
             certificate: None,
@@ -64,6 +73,26 @@ impl Target {
             Ok(()) => Ok(path),
             Err(source) => Err(Error::File { action: "write", path, source }),
         }
+    }
+}
+
+/// A program that gets the user's credentials (`users[].user.exec`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct CredentialPlugin {
+    /// The program.
+    pub command: String,
+    /// Whether it may read from the terminal; absent in `v1beta1`, which means `IfAvailable`.
+    interactive_mode: Option<String>,
+    /// How to install it.
+    pub install_hint: Option<String>,
+}
+
+impl CredentialPlugin {
+    /// Whether it may ask on the terminal if there is one. With `Always` it would have to ask for each program anew, and helm has
+    /// no terminal in helmfile.
+    pub(crate) fn may_ask(&self) -> bool {
+        !matches!(self.interactive_mode.as_deref(), Some("Never" | "Always"))
     }
 }
 
@@ -120,6 +149,8 @@ struct Cluster {
     server: String,
     #[serde(default)]
     insecure_skip_tls_verify: bool,
+    #[serde(default)]
+    proxy_url: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -129,12 +160,13 @@ struct NamedUser {
     user: Option<User>,
 }
 
-/// Only the certificate of a user is read, never a key or token.
+/// Only the certificate and the plugin of a user are read, never a key or token.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 struct User {
     client_certificate: Option<PathBuf>,
     client_certificate_data: Option<String>,
+    exec: Option<CredentialPlugin>,
 }
 
 /// Reads the files and selects the context. Also returns the files that do not exist if others do: like kubectl, k3s-boot
@@ -151,19 +183,31 @@ pub(crate) fn load(files: &[PathBuf], context: Option<&str>) -> Result<(Target, 
         return Err(Finding::error("kubeconfig", "Kubeconfig file not found").with("file", names.join(":")));
     }
     let parsed = present.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
-    let Choice { context, cluster, server, is_verified, user, namespace } = choose(&parsed, context)
-        .map_err(|mut problem| {
+    let Choice { context, cluster, server, proxy, is_verified, user, namespace } =
+        choose(&parsed, context).map_err(|mut problem| {
             let names: Vec<_> = present.iter().map(|file| file.display().to_string()).collect();
             // Insert first, because the fix must come last.
             problem.details.insert(0, ("file", names.join(":")));
             problem
         })?;
-    let certificate = parsed.iter().zip(&present).find_map(|(file, path)| {
+    let found = parsed.iter().zip(&present).find_map(|(file, path)| {
         let named = file.users.iter().flatten().find(|named| named.name == user)?;
-        Some(named.user.as_ref().and_then(|user| certificate(user, path)))
+        let user = named.user.as_ref();
+        Some((user.and_then(|user| certificate(user, path)), user.and_then(|user| user.exec.clone())))
     });
-    let certificate = certificate.flatten();
-    let target = Target { files: present, context, cluster, server, namespace, is_verified, certificate };
+    let (certificate, plugin) = found.unwrap_or_default();
+    let target = Target {
+        files: present,
+        context,
+        cluster,
+        server,
+        proxy,
+        user,
+        plugin,
+        namespace,
+        is_verified,
+        certificate,
+    };
     Ok((target, missing))
 }
 
@@ -215,6 +259,7 @@ struct Choice {
     context: String,
     cluster: String,
     server: String,
+    proxy: Option<String>,
     is_verified: bool,
     user: String,
     namespace: String,
@@ -236,7 +281,7 @@ fn choose(files: &[File], context: Option<&str>) -> Result<Choice, Finding> {
             .with("available", available.join(" "))
             .fix("select one of them with --context")
     })?;
-    let Cluster { server, insecure_skip_tls_verify } = files
+    let Cluster { server, insecure_skip_tls_verify, proxy_url } = files
         .iter()
         .flat_map(|file| file.clusters.iter().flatten())
         .find(|cluster| cluster.name == context.context.cluster)
@@ -252,6 +297,7 @@ fn choose(files: &[File], context: Option<&str>) -> Result<Choice, Finding> {
         cluster: context.context.cluster.clone(),
         is_verified: !insecure_skip_tls_verify && !server.starts_with("http://"),
         server: server.clone(),
+        proxy: proxy_url.clone().filter(|proxy| !proxy.is_empty()),
         user: context.context.user.clone(),
         namespace: context
             .context
@@ -358,6 +404,27 @@ mod tests {
             "{client-certificate: gone.crt}",
         ] {
             assert!(read(broken).unwrap().is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn reads_credential_plugin() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        let plugin = |user: &str| {
+            let users = format!("users:\n- name: c\n  user: {user}\n");
+            std::fs::write(&path, config("c", "c", "https://c") + &users).unwrap();
+            load(std::slice::from_ref(&path), None).unwrap().0.plugin
+        };
+        assert_eq!(plugin("{token: x}"), None);
+        for (mode, may_ask) in [
+            ("", true),
+            (", interactiveMode: IfAvailable", true),
+            (", interactiveMode: Never", false),
+            (", interactiveMode: Always", false),
+        ] {
+            let found = plugin(&format!("{{exec: {{command: login, args: [x], env: null{mode}}}}}")).unwrap();
+            assert_eq!((found.command.as_str(), found.may_ask()), ("login", may_ask), "{mode}");
         }
     }
 

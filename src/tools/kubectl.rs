@@ -27,81 +27,6 @@ const MAX_APPLY_RETRIES: usize = 7;
 /// The field manager of k3s-boot.
 pub(crate) const FIELD_MANAGER: &str = "k3s-boot";
 
-/// Why the API server did not answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unanswered {
-    /// The kind of reason.
-    pub kind: UnansweredKind,
-    /// The error of the API server or kubectl.
-    pub reason: String,
-}
-
-/// Why an API server does not answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum UnansweredKind {
-    /// Nothing answers at its address.
-    Unreachable,
-    /// It rejects the credentials.
-    Unauthorized,
-    /// It accepts the credentials, but denies the permission.
-    Forbidden,
-    /// The kubeconfig does not trust its certificate.
-    Untrusted,
-    /// A credential plugin of the kubeconfig failed.
-    Credentials,
-    /// Any other answer, such as that it is not ready.
-    Other,
-}
-
-impl Unanswered {
-    /// Classifies the error of a request.
-    pub(crate) fn of(error: &Error) -> Self {
-        let kind = match error {
-            Error::Api { status: Some(401), .. } => Some(UnansweredKind::Unauthorized),
-            Error::Api { status: Some(403), .. } => Some(UnansweredKind::Forbidden),
-            error if error.is_late() => Some(UnansweredKind::Unreachable),
-            _ => None,
-        };
-        // Only the reason: the transcript contains the request.
-        let found = match error {
-            Error::Api { reason, .. } | Error::Tool { reason, .. } => Self::from_words(reason),
-            error => Self::from_words(&error.to_string()),
-        };
-        Self { kind: kind.unwrap_or(found.kind), ..found }
-    }
-
-    /// Classifies an error message of kubectl or the API server.
-    pub(crate) fn from_words(reason: &str) -> Self {
-        use UnansweredKind::{Credentials, Forbidden, Other, Unauthorized, Unreachable, Untrusted};
-        let signs: [(UnansweredKind, &[&str]); 5] = [
-            (Credentials, &["getting credentials: exec"]),
-            (Untrusted, &["x509:", "certificate signed by unknown", "tls: failed to verify"]),
-            (Unauthorized, &["Unauthorized", "must be logged in", "provide credentials"]),
-            (Forbidden, &["Forbidden", "forbidden:"]),
-            (
-                Unreachable,
-                &[
-                    "connection refused",
-                    "was refused",
-                    "no such host",
-                    "no route to host",
-                    "network is unreachable",
-                    "i/o timeout",
-                    "deadline exceeded",
-                    "Client.Timeout",
-                    "connection reset",
-                    "TLS handshake timeout",
-                    "Unable to connect",
-                    "did not finish within",
-                    "EOF",
-                ],
-            ),
-        ];
-        let kind = signs.iter().find(|(_, words)| words.iter().any(|word| reason.contains(word)));
-        Self { kind: kind.map_or(Other, |(kind, _)| *kind), reason: reason.to_owned() }
-    }
-}
-
 impl Toolbox {
     /// kubectl with the flags that select the cluster.
     pub(super) fn kubectl_alone(&self, args: impl IntoIterator<Item = OsString>) -> Invocation {
@@ -114,7 +39,7 @@ impl Toolbox {
         Invocation::new("kubectl", &self.programs.kubectl, all).without(&AGE_IDENTITIES)
     }
 
-    fn kubectl(&self, args: &[&str]) -> Invocation {
+    pub(super) fn kubectl(&self, args: &[&str]) -> Invocation {
         let timeout = format!("--request-timeout={}s", self.request_timeout.as_secs()).into();
         let args = std::iter::once(timeout).chain(args.iter().map(OsString::from));
         self.kubectl_alone(args).deadline(self.clock.cap(self.request_timeout * REQUESTS))
@@ -185,48 +110,5 @@ impl Toolbox {
         let command = invocation.to_string();
         let output = self.runner.run(invocation).await?;
         if output.success() { Ok(output) } else { Err(Error::Tool { command, reason: last_words(&output) }) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn classifies_errors() {
-        use UnansweredKind::{Forbidden, Other, Unauthorized, Unreachable, Untrusted};
-        let cases = [
-            (
-                "The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?",
-                Unreachable,
-            ),
-            ("Unable to connect to the server: dial tcp: lookup nowhere: no such host", Unreachable),
-            ("Unable to connect to the server: net/http: TLS handshake timeout", Unreachable),
-            (
-                "Unable to connect to the server: tls: failed to verify certificate: x509: certificate signed by unknown authority",
-                Untrusted,
-            ),
-            ("error: You must be logged in to the server (Unauthorized)", Unauthorized),
-            (
-                "error: You must be logged in to the server (the server has asked for the client to provide credentials)",
-                Unauthorized,
-            ),
-            ("Error from server (Forbidden): nodes is forbidden: User \"x\" cannot list", Forbidden),
-            ("Error from server (ServiceUnavailable): apiserver not ready", Other),
-        ];
-        for (words, kind) in cases {
-            assert_eq!(Unanswered::from_words(words).kind, kind, "{words}");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn classifying_never_panics(words: String, near in crate::base::mutate::text(&[
-            "Unable to connect to the server: tls: failed to verify certificate: x509: certificate signed by unknown authority",
-            "Error from server (Forbidden): nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope",
-        ])) {
-            _ = Unanswered::from_words(&words);
-            _ = Unanswered::from_words(&near);
-        }
     }
 }

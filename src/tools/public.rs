@@ -189,6 +189,17 @@ fn is_type(got: &str) -> bool {
     TYPES.iter().any(|name| got.starts_with(&format!("{name},")))
 }
 
+/// The filter for helm when it fetches a chart (helm 4.2.4): the error about a stored login repeats it.
+pub(super) fn registry_filter() -> PublicPart {
+    Box::new(|line| {
+        let (before, _) = line.split_once(LOGIN_ERROR).unwrap_or((line, ""));
+        Some(if before == line { before.to_owned() } else { format!("{before}{LOGIN_ERROR}(withheld)") })
+    })
+}
+
+/// How the error about a stored login begins (oras-go, `registry/remote/credentials`).
+const LOGIN_ERROR: &str = "failed to decode auth field: ";
+
 /// The filter for sops (sops 3.13.2): passes only lines that are known to contain no file content.
 pub(super) fn sops_filter() -> PublicPart {
     Box::new(|line| Some(sops_message(line)))
@@ -372,6 +383,14 @@ mod tests {
         ),
         ("    - | failed to load age identities.", "    - | failed to load age identities."),
     ];
+
+    #[test]
+    fn stored_login_is_withheld() {
+        let error = r#"Error: GET "https://h/v2/x": failed to decode auth field: invalid config format: auth 'CANARY' does not conform"#;
+        let expected = r#"Error: GET "https://h/v2/x": failed to decode auth field: (withheld)"#;
+        assert_eq!(shown(registry_filter(), error), expected);
+        assert_eq!(shown(registry_filter(), "Error: not found"), "Error: not found");
+    }
 
     #[test]
     fn file_content_is_withheld() {

@@ -31,7 +31,7 @@ impl Retry {
         Self { pauses: pauses.build() }
     }
 
-    /// Whether to retry after a failure with this message; if so, logs `message` and `pairs`, and waits for the pause. Permanent
+    /// Whether to retry after a failure with this message; if so, logs `message` (if any) and `pairs`, and waits for the pause. Permanent
     /// failures are not retried.
     ///
     /// # Errors
@@ -40,7 +40,7 @@ impl Retry {
     pub(crate) async fn after(
         &mut self,
         stop: &Stop,
-        message: &str,
+        message: impl Into<Option<&str>>,
         pairs: &[(&'static str, String)],
         words: &str,
     ) -> Result<bool, Stopped> {
@@ -52,7 +52,9 @@ impl Retry {
             ("cause", known.cause.to_owned()),
             ("retry_in", seconds(pause)),
         ]);
-        logger::log(Level::Warn, message, &all);
+        if let Some(message) = message.into() {
+            logger::log(Level::Warn, message, &all);
+        }
         stop.sleep(pause).await?;
         Ok(true)
     }

@@ -19,12 +19,52 @@ const DECRYPT_TIMEOUT: Duration = Duration::from_mins(1);
 /// The timeout for a sops that may ask on the terminal.
 const ASKING_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// The files for which sops has asked, with their encrypted and decrypted content: a second preflight must not ask again. Locked
+/// The files for which sops has asked, with their encrypted content and the result: a second preflight must not ask again. Locked
 /// while sops asks, so that it asks for one file at a time.
 #[derive(Default)]
-pub(crate) struct Answered(Mutex<BTreeMap<PathBuf, (Vec<u8>, SecretString)>>);
+pub(crate) struct Answered(Mutex<BTreeMap<PathBuf, (Vec<u8>, Result<SecretString, Finding>)>>);
+
+impl Answered {
+    /// The result for a file, unless the file has changed.
+    async fn get(&self, file: &Path) -> Option<Result<SecretString, Finding>> {
+        let answered = self.0.lock().await;
+        let (encrypted, result) = answered.get(file)?;
+        (*encrypted == files::bytes(file, files::LARGEST).ok()?).then(|| result.clone())
+    }
+}
+
+/// How a file with a protected identity begins: encrypted by age, binary or armored.
+const ENCRYPTED: [&str; 2] = ["age-encryption.org/", "-----BEGIN AGE ENCRYPTED FILE"];
+
+/// Whether sops may have to ask: its identity is encrypted, belongs to a plugin, or comes from a command.
+fn may_ask(identities: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(identities);
+    ENCRYPTED.iter().any(|start| text.starts_with(start)) || text.contains("AGE-PLUGIN-")
+}
 
 impl Toolbox {
+    /// Decrypts the files for which sops may ask, one after the other and before anything else runs that logs.
+    ///
+    /// # Errors
+    ///
+    /// k3s-boot was interrupted. Any other failure returns when the file is decrypted again.
+    pub(crate) async fn sops_ask(&self, encrypted: impl Iterator<Item = &Path>) -> Result<(), Error> {
+        let set = |name: &str| self.runner.variable(name).filter(|value| !value.is_empty());
+        let file =
+            set("SOPS_AGE_KEY_FILE").and_then(|file| files::bytes(Path::new(file), files::LARGEST).ok());
+        let is_expected = set("SOPS_AGE_KEY_CMD").is_some() || file.is_some_and(|text| may_ask(&text));
+        if !self.can_ask || !is_expected {
+            return Ok(());
+        }
+        for file in encrypted {
+            let is_refused = self.sops_decrypt(file).await?.is_err();
+            if is_refused && self.answered.get(file).await.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Decrypts a file into memory. If the identity is protected, by a passphrase or the PIN of a plugin, sops asks on the
     /// terminal.
     ///
@@ -32,6 +72,9 @@ impl Toolbox {
     ///
     /// `Ok(Err(_))` when sops cannot decrypt the file; `Err(_)` when k3s-boot is interrupted.
     pub(crate) async fn sops_decrypt(&self, file: &Path) -> Result<Result<SecretString, Finding>, Error> {
+        if let Some(result) = self.answered.get(file).await {
+            return Ok(result);
+        }
         let failure = match self.sops(file, false).await? {
             Ok(text) => return Ok(Ok(text)),
             Err(failure) => failure,
@@ -41,18 +84,11 @@ impl Toolbox {
         }
         let mut answered = self.answered.0.lock().await;
         let encrypted = files::bytes(file, files::LARGEST).unwrap_or_default();
-        if let Some((_, text)) = answered.get(file).filter(|(known, _)| *known == encrypted) {
-            return Ok(Ok(text.clone()));
-        }
         let _hidden = progress::hide();
         tracing::info!(file = %file.display(), "Running sops, which may ask on this terminal");
-        Ok(match self.sops(file, true).await? {
-            Ok(text) => {
-                answered.insert(file.to_owned(), (encrypted, text.clone()));
-                Ok(text)
-            }
-            Err(failure) => Err(failure.finding(file)),
-        })
+        let result = self.sops(file, true).await?.map_err(|failure| failure.finding(file));
+        answered.insert(file.to_owned(), (encrypted, result.clone()));
+        Ok(result)
     }
 
     async fn sops(&self, file: &Path, can_ask: bool) -> Result<Result<SecretString, Failure>, Error> {
@@ -227,6 +263,18 @@ mod tests {
         for (talk, kind, reason) in cases {
             assert_eq!(Failure::new(talk), Failure { kind, reason: reason.to_owned() }, "{talk}");
         }
+    }
+
+    #[test]
+    fn protected_identities_are_recognized() {
+        for text in [
+            "age-encryption.org/v1\n-> scrypt x",
+            "-----BEGIN AGE ENCRYPTED FILE-----\n",
+            "# x\nAGE-PLUGIN-YUBIKEY-1Q",
+        ] {
+            assert!(may_ask(text.as_bytes()), "{text}");
+        }
+        assert!(!may_ask(b"# created: x\nAGE-SECRET-KEY-1Q\n"));
     }
 
     proptest::proptest! {

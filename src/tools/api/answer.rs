@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use crate::base::error::Error;
+use crate::tools::unanswered::WEB_PAGE;
 
 /// An answer of the API server.
 pub(crate) struct Answer {
@@ -87,7 +88,12 @@ pub(super) fn words(status: u16, body: &[u8]) -> String {
         return message;
     }
     let text = String::from_utf8_lossy(body);
-    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty());
+    if text.trim_start().starts_with('<') {
+        return format!("{WEB_PAGE}, HTTP status {status}");
+    }
+    // Hints follow after an empty line; the last line of a list of checks sums it up.
+    let paragraph = text.lines().map(str::trim).skip_while(|line| line.is_empty());
+    let line = paragraph.take_while(|line| !line.is_empty()).last();
     line.map_or_else(|| format!("HTTP status {status}"), ToOwned::to_owned)
 }
 
