@@ -156,8 +156,7 @@ pub(crate) async fn gather(
             .await?;
     }
     let outputs = outputs.get(context).await?;
-    let place =
-        builds::Place { context, charts: &charts, staging: &staging, retries_logged: Cell::new(false) };
+    let place = builds::Place { context, charts: &charts, staging: &staging, retries_logged: Cell::new(0) };
     let (versions, builds, secrets, git, api) = Box::pin(async {
         tokio::join!(
             tools.versions(settings.cache.as_deref(), settings.offline),

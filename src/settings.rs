@@ -68,6 +68,8 @@ pub(crate) struct Settings {
     pub distribution: Option<Distribution>,
     /// The kubeconfig files, in the order in which kubectl merges them.
     pub kubeconfig: Vec<PathBuf>,
+    /// The kubeconfig that kubectl uses without KUBECONFIG.
+    pub default_kubeconfig: Option<PathBuf>,
     /// The context; the current one if absent.
     pub context: Option<String>,
     /// The age key to store in the cluster.
@@ -212,6 +214,7 @@ impl Settings {
             cluster_uid: config.cluster.uid.as_ref().map(|Text(uid)| uid.0.clone()),
             distribution: config.cluster.distribution,
             kubeconfig,
+            default_kubeconfig: env.path("HOME").map(|home| home.join(".kube/config")),
             context: global.context.clone(),
             age_key_named: age_key.is_some(),
             age_key: age_key.unwrap_or_else(|| root.join("age.key")),

@@ -114,21 +114,52 @@ const ERRORS: [&str; 5] = [
     "The connection to the server ",
 ];
 
-/// Why a tool failed: its last error with the lines of the same paragraph, for hints follow after an empty line; else the last line.
+/// Why a tool failed: its last error, with the lines of a list that it announces; hints may follow. Else the last line.
 pub(crate) fn last_words(output: &Output) -> String {
-    let lines: Vec<_> = output.talk.lines().map(str::trim).collect();
+    let lines: Vec<_> = output.talk.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let is_error = |line: &&str| {
-        ERRORS.iter().any(|start| line.starts_with(start))
-            || line.starts_with("The ") && line.ends_with(" is invalid:")
+        let is_invalid = line.starts_with("The ") && line.ends_with(" is invalid:");
+        is_invalid || ERRORS.iter().any(|start| line.starts_with(start))
     };
-    if let Some(start) = lines.iter().rposition(|line| is_error(&line)) {
-        return lines[start..]
-            .iter()
-            .take_while(|line| !line.is_empty())
-            .copied()
-            .collect::<Vec<_>>()
-            .join(" ");
+    let Some(start) = lines.iter().rposition(is_error) else {
+        return lines.last().map_or_else(|| describe(output.status), |line| (*line).to_owned());
+    };
+    let (error, rest) = (lines[start], &lines[start + 1..]);
+    let list = rest.iter().take_while(|line| error.ends_with(':') && line.starts_with("* "));
+    std::iter::once(&error).chain(list).copied().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_line_that_says_why_is_found() {
+        // kubectl 1.36.3 and helm 4.2.4, shortened.
+        let cases = [
+            (
+                "Unable to connect to the server: getting credentials: exec: executable nope-login not found\n\nIt looks like you are trying to use a client-go credential plugin that is not installed.\n\n\
+                 To learn more about this feature, consult the documentation available at:\n      https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins\n\nbrew install nope\n",
+                "Unable to connect to the server: getting credentials: exec: executable nope-login not found",
+            ),
+            (
+                "The Deployment \"x\" is invalid: \n* spec.replicas: Invalid value: -1\n* spec.selector: Required value\n",
+                "The Deployment \"x\" is invalid: * spec.replicas: Invalid value: -1 * spec.selector: Required value",
+            ),
+            (
+                "Error from server (BadRequest): cannot be handled\n{\"kind\": \"Secret\"}\n",
+                "Error from server (BadRequest): cannot be handled",
+            ),
+            ("level=warn x\nError: not found\n\n", "Error: not found"),
+            ("one\ntwo\n", "two"),
+            ("", "exit code 3"),
+        ];
+        for (talk, expected) in cases {
+            let status = std::process::ExitStatus::from_raw(3 << 8);
+            let output = Output { status, stdout: Vec::new(), talk: talk.to_owned() };
+            assert_eq!(last_words(&output), expected);
+        }
     }
-    let last = lines.iter().rfind(|line| !line.is_empty());
-    last.map_or_else(|| describe(output.status), |line| (*line).to_owned())
 }

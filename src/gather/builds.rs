@@ -59,8 +59,8 @@ pub(super) struct Place<'a> {
     pub(super) context: Context<'a>,
     pub(super) charts: &'a ChartStore,
     pub(super) staging: &'a Scratch,
-    /// Whether it was logged that charts are fetched again.
-    pub(super) retries_logged: Cell<bool>,
+    /// How many retries of a chart were logged.
+    pub(super) retries_logged: Cell<usize>,
 }
 
 impl Place<'_> {
@@ -216,13 +216,16 @@ impl Place<'_> {
         pull: impl AsyncFn() -> Result<Result<(), String>, Error>,
     ) -> Result<Result<(), String>, Error> {
         let mut again = Retry::times(MAX_FETCH_RETRIES);
+        let mut tries = 0;
         loop {
             let Err(reason) = pull().await? else { return Ok(Ok(())) };
             let pairs = [("chart", chart.chart.clone()), ("version", chart.version.clone())];
             let stop = self.context.tools.runner.stop();
-            // Once for all charts: the cause is the same.
-            let message =
-                (!self.retries_logged.replace(true)).then_some("Charts cannot be fetched, retrying");
+            // Once for all charts: the cause is most likely the same.
+            tries += 1;
+            let is_first = self.retries_logged.get() < tries;
+            self.retries_logged.set(self.retries_logged.get().max(tries));
+            let message = is_first.then_some("Chart cannot be fetched, retrying");
             if !again.after(stop, message, &pairs, &reason).await? {
                 return Ok(Err(reason));
             }

@@ -144,7 +144,7 @@ fn target(
         return None;
     }
     if settings.kubeconfig.is_empty() {
-        findings.0.push(missing_env(&["KUBECONFIG"]));
+        findings.0.push(no_kubeconfig(settings));
         return None;
     }
     let loaded = kubeconfig::load(&settings.kubeconfig, settings.context.as_deref()).map_err(|finding| {
@@ -160,6 +160,15 @@ fn target(
             .fix("remove it from KUBECONFIG")
     }));
     Some(target)
+}
+
+/// The finding that KUBECONFIG is not set: without it, kubectl and helm would silently use the file in the home folder.
+fn no_kubeconfig(settings: &Settings) -> Finding {
+    let finding = missing_env(&["KUBECONFIG"]);
+    match &settings.default_kubeconfig {
+        Some(file) if file.is_file() => finding.fix("export KUBECONFIG=~/.kube/config"),
+        _ => finding,
+    }
 }
 
 fn programs(settings: &Settings, names: &[&'static str], findings: &mut Findings) -> Vec<Program> {

@@ -18,8 +18,11 @@ pub(super) fn no_answer(tools: &Toolbox, distribution: Distribution, unanswered:
     let (message, fix) = match unanswered.kind {
         Kind::Unreachable => ("Cluster unreachable", unreachable(tools)),
         Kind::Proxy => (
-            "A proxy answers instead of the cluster",
-            format!("add {} to NO_PROXY, or correct the proxy", host(&target.server)),
+            "A proxy or web server answers instead of the cluster",
+            match tools.proxy() {
+                Some(_) => format!("add {} to NO_PROXY, or correct the proxy", host(&target.server)),
+                None => "correct `server` in the kubeconfig, or the load balancer in front of the API server".to_owned(),
+            },
         ),
         Kind::Unauthorized => (
             "Cluster does not accept the credentials",

@@ -30,7 +30,7 @@ use self::answer::may_have_been_executed;
 pub(crate) use self::answer::{Answer, List, parse};
 use self::away::OutageTracker;
 use super::login::with_own_words;
-use super::unanswered::{PLUGIN_ERROR, PLUGIN_WAITS};
+use super::unanswered::{ASKS_FOR_USER, PLUGIN_ERROR, PLUGIN_WAITS};
 use super::{Toolbox, last_words};
 use crate::base::duration::seconds;
 use crate::base::error::{Error, ProcessError};
@@ -436,6 +436,10 @@ impl Toolbox {
         let command = invocation.to_string();
         match self.runner.serve(invocation, READY).await? {
             Ok(service) => Ok(Proxy { service, address }),
+            // It is on stdout, without a line feed.
+            Err(output) if output.talk.contains(ASKS_FOR_USER) => {
+                Err(Error::Tool { command, reason: ASKS_FOR_USER.to_owned() })
+            }
             Err(output) => Err(Error::Tool { command, reason: last_words(&output) }),
         }
     }

@@ -162,6 +162,9 @@ impl Failure {
         }
         let reason = lines.last().copied().unwrap_or("no reason given");
         let kind = match reason {
+            _ if lines.iter().any(|line| line.starts_with("Failed to get the data key")) => {
+                FailureKind::Identity
+            }
             reason if reason.starts_with("MAC mismatch") => FailureKind::Changed,
             reason if reason.contains("Could not decrypt with AES_GCM: ") => FailureKind::Broken,
             _ => FailureKind::Other,

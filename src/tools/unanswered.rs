@@ -44,6 +44,9 @@ pub(super) const PLUGIN_ERROR: &str = "getting credentials: ";
 /// How the error about a plugin that is still running begins.
 pub(super) const PLUGIN_WAITS: &str = "the credential plugin is still running after ";
 
+/// What kubectl prints if the user of the kubeconfig has no credentials.
+pub(super) const ASKS_FOR_USER: &str = "Please enter Username:";
+
 /// The answer of a program that sends web pages; an API server sends none.
 pub(super) const WEB_PAGE: &str = "the answer is a web page";
 
@@ -103,7 +106,7 @@ impl Unanswered {
             }
         } else if error.starts_with(PLUGIN_WAITS) {
             PluginWaits
-        } else if error.contains("Please enter Username:") {
+        } else if error.contains(ASKS_FOR_USER) {
             NoCredentials
         } else if is_refused_by_proxy(error) {
             Proxy

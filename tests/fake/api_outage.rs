@@ -100,7 +100,7 @@ fn status_waits_for_a_starting_api_server() {
 fn unavailable_proxy_is_not_waited_for() {
     let fixture = Fixture::new()
         .rule(json!({"tool": "api", "status": 503, "stdout": "<html>503 Service Unavailable</html>\n"}));
-    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Unexpected answer from the cluster server="https://10.0.0.10:6443" context="default" reason="<html>503 Service Unavailable</html>" fix="check `journalctl -u k3s` on the servers""#);
+    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR A proxy or web server answers instead of the cluster server="https://10.0.0.10:6443" context="default" reason="the answer is a web page, HTTP status 503" fix="correct `server` in the kubeconfig, or the load balancer in front of the API server""#);
 }
 
 #[test]

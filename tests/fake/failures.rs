@@ -203,7 +203,7 @@ fn rejected_secret_is_redacted() {
         .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "times": 1}));
     let ran = fixture.run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: {\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":\"v1\",\"data\":{\"age.agekey\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"sops-age\",\"namespace\":\"flux-system\"},\"type\":\"Opaque\"},{\"apiVersion\":\"v1\",\"data\":{\"token\":\"[redacted]\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"github\",\"namespace\":\"flux-system\"}}]}" log="[LOG]" resume="k3s-boot apps --log-level debug --from secrets""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: Error from server (BadRequest): Secret in version \"v1\" cannot be handled" log="[LOG]" resume="k3s-boot apps --log-level debug --from secrets""#);
     assert_eq!(ran.mutating().len(), 4, "the lock, and no helmfile after that");
 }
 

@@ -26,6 +26,7 @@ mod jobs;
 mod listener;
 mod lock;
 mod log;
+mod logins;
 mod machine_output;
 mod manifests;
 mod namespaces;

@@ -27,7 +27,7 @@ pub(super) const ENV: Rule = Rule {
     title: "required environment variables are set",
     why: "Templates read variables with `requiredEnv`. helmfile stops at the first one that is missing, for the last \
           release only after all others are installed. KUBECONFIG must be set: without it, kubectl and helm silently \
-          use `localhost:8080`.",
+          use `~/.kube/config`, which may be for another cluster, or `localhost:8080`.",
     essential: true,
     needs: Needs::Files,
     check: Check::Reported(env),
