@@ -14,7 +14,6 @@ pub(super) fn no_answer(tools: &Toolbox, distribution: Distribution, unanswered:
     let kubeconfig = distribution.kubeconfig();
     let target = &tools.target;
     let plugin = target.plugin.clone().unwrap_or_default();
-    let mut reason = unanswered.reason.clone();
     let (message, fix) = match unanswered.kind {
         Kind::Unreachable => ("Cluster unreachable", unreachable(tools)),
         Kind::Proxy => (
@@ -40,7 +39,6 @@ pub(super) fn no_answer(tools: &Toolbox, distribution: Distribution, unanswered:
             ),
         ),
         Kind::NoCredentials => {
-            reason = "it has no client certificate, token or credential plugin".to_owned();
             ("Kubeconfig user has no credentials", format!("use another kubeconfig: {kubeconfig}"))
         }
         Kind::NoPlugin => {
@@ -85,7 +83,7 @@ pub(super) fn no_answer(tools: &Toolbox, distribution: Distribution, unanswered:
     {
         finding = finding.with("proxy", proxy);
     }
-    finding.with("reason", reason).fix(fix)
+    finding.with("reason", &unanswered.reason).fix(fix)
 }
 
 fn unreachable(tools: &Toolbox) -> String {

@@ -330,7 +330,7 @@ impl Toolbox {
         if is_plugin_running {
             // The only program that kubectl starts.
             let reason = format!("{PLUGIN_WAITS}{}", seconds(after));
-            return Error::Tool { command: "kubectl proxy".to_owned(), reason };
+            return Error::Tool { command: "kubectl".to_owned(), reason };
         }
         Error::Unanswered { request, after }
     }

@@ -175,7 +175,11 @@ impl Failure {
     fn finding(self, file: &Path) -> Finding {
         let Self { kind, reason } = self;
         let name = file.display();
-        let finding = Finding::error("sops", "Encrypted file cannot be decrypted").with("file", &name);
+        let summary = match kind {
+            FailureKind::Changed => "Encrypted file was changed after encryption",
+            _ => "Encrypted file cannot be decrypted",
+        };
+        let finding = Finding::error("sops", summary).with("file", &name);
         let finding = finding.with("reason", reason);
         let restore = format!("restore the content that sops wrote: git log --patch -- {name}");
         match kind {

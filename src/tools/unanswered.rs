@@ -138,7 +138,11 @@ impl Unanswered {
             found.map_or(Other, |(kind, _)| *kind)
         };
         // The question of kubectl is no reason.
-        let reason = if kind == NoCredentials { "kubectl asks for a user name" } else { reason };
+        let reason = if kind == NoCredentials {
+            "it has no client certificate, token or credential plugin"
+        } else {
+            reason
+        };
         Self { kind, reason: reason.to_owned() }
     }
 }

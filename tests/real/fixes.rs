@@ -136,7 +136,9 @@ const SOURCES: &[&str] = &[
     "settings/config/words.rs", // config
     "desired/sops_config.rs", // sops, sops-plain
     "base/error.rs",        // k3s-boot status, which shows
-    "gather/builds.rs",     // charts, chart-login
+    "gather/builds.rs",     // chart-login
+    "gather/no_answer.rs",  // api
+    "gather/unfetched.rs",  // charts, chart-login
     "gather/crds.rs",       // the name of a command of helm, in a reason
     "gather/files.rs",      // age-key, old-script
     "gather/secrets.rs",    // sops: `kubectl api-resources`, which shows

@@ -96,6 +96,18 @@ fn encrypted_files(fixture: &Fixture) {
     for file in [SYNCED, second] {
         assert_encrypted(&fixture.root.join(file), &recipients);
     }
+    rules(r"\.sops\.yaml$");
+    let changed = "bootstrap/changed.sops.yaml";
+    let key = fixture.sandbox.age_key();
+    fixture.encrypt(changed, &key);
+    let text = std::fs::read_to_string(fixture.root.join(changed)).unwrap();
+    // The MAC covers names, too.
+    fixture.write(changed, &text.replace("name: a", "name: b"));
+    let identity = key.display().to_string();
+    Scenario::new(fixture, "sops")
+        .env(&[("SOPS_AGE_KEY_FILE", &identity)])
+        .runs_with(|fix| commands(&fix).pop().unwrap());
+    std::fs::remove_file(fixture.root.join(changed)).unwrap();
     std::fs::remove_file(fixture.root.join(".sops.yaml")).unwrap();
 }
 
