@@ -146,15 +146,7 @@ pub(crate) async fn gather(
     let options = settings.check_options();
 
     // First and alone: they may ask on the terminal.
-    if cluster::is_asked(settings, &files) {
-        _ = known(tools.log_in().await)?;
-    }
-    if !settings.offline {
-        let encrypted = files.encrypted.iter().chain(&settings.environment_files);
-        tools
-            .sops_ask(encrypted.filter(|file| repository::is_encrypted_name(file)).map(PathBuf::as_path))
-            .await?;
-    }
+    Box::pin(ask(context, &files)).await?;
     let outputs = outputs.get(context).await?;
     let place = builds::Place { context, charts: &charts, staging: &staging, retries_logged: Cell::new(0) };
     let (versions, builds, secrets, git, api) = Box::pin(async {
@@ -249,6 +241,19 @@ pub(crate) async fn gather(
         manifests = Box::pin(render_and_inspect(&place, &desired, live, missing, now, purpose)).await?;
     }
     Ok(Gathered { desired, observed, manifests, charts, options })
+}
+
+/// Lets the credential plugin of the kubeconfig and sops ask on the terminal.
+async fn ask(Context { settings, tools, .. }: Context<'_>, files: &Files) -> Result<(), Error> {
+    if cluster::is_asked(settings, files) {
+        // The cluster does not answer then, which is reported.
+        _ = known(tools.log_in().await)?;
+    }
+    if settings.offline {
+        return Ok(());
+    }
+    let encrypted = files.encrypted.iter().chain(&settings.environment_files);
+    tools.sops_ask(encrypted.filter(|file| repository::is_encrypted_name(file)).map(PathBuf::as_path)).await
 }
 
 /// Renders the helmfiles with the variables of the configuration, and returns the problems of those.

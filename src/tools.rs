@@ -92,7 +92,7 @@ pub(crate) struct Toolbox {
 }
 
 impl Toolbox {
-    /// The proxy to the API server, if one is set, without credentials. It need not apply: NO_PROXY may name the server.
+    /// The proxy to the API server, if one is set, without credentials. It need not apply: `NO_PROXY` may name the server.
     pub(crate) fn proxy(&self) -> Option<String> {
         let names = if self.target.server.starts_with("http://") {
             ["HTTP_PROXY", "http_proxy"]

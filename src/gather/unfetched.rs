@@ -127,7 +127,7 @@ pub(super) fn merge(findings: Vec<Finding>) -> Vec<Finding> {
             None => merged.push((cause, vec![finding])),
         }
     }
-    merged.into_iter().filter_map(|(_, all)| joined(all)).collect()
+    merged.iter().filter_map(|(_, all)| joined(all)).collect()
 }
 
 /// What findings with the same cause have in common; none if the finding is about one chart only.
@@ -159,7 +159,7 @@ fn without_names(error: &str) -> String {
 }
 
 /// One finding that names the charts and releases of all.
-fn joined(all: Vec<Finding>) -> Option<Finding> {
+fn joined(all: &[Finding]) -> Option<Finding> {
     let list = |key: &str| {
         let mut names: Vec<_> = all.iter().filter_map(|finding| finding.detail(key)).collect();
         names.retain(|name| !name.is_empty());

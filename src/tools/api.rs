@@ -259,7 +259,7 @@ impl Toolbox {
     ///
     /// The API server did not answer in time, kubectl could not reach it, or k3s-boot was interrupted.
     pub(crate) async fn ask(&self, call: Call<'_>) -> Result<Answer, Error> {
-        self.log_in().await?;
+        Box::pin(self.log_in()).await?;
         let start = Instant::now();
         let mut executed_before = false;
         loop {
@@ -309,7 +309,7 @@ impl Toolbox {
             }
         };
         let answer = match tokio::time::timeout(timeout, asked).await {
-            Ok(Ok(answer)) => Ok(self.with_plugin_error(answer).await),
+            Ok(Ok(answer)) => Ok(Box::pin(self.with_plugin_error(answer)).await),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(self.unanswered(&request, timeout).await),
         };

@@ -22,11 +22,14 @@ const ASKING_TIMEOUT: Duration = Duration::from_mins(5);
 /// The files for which sops has asked, with their encrypted content and the result: a second preflight must not ask again. Locked
 /// while sops asks, so that it asks for one file at a time.
 #[derive(Default)]
-pub(crate) struct Answered(Mutex<BTreeMap<PathBuf, (Vec<u8>, Result<SecretString, Finding>)>>);
+pub(crate) struct Answered(Mutex<BTreeMap<PathBuf, (Vec<u8>, Decrypted)>>);
+
+/// The content of a file, or why it cannot be decrypted.
+type Decrypted = Result<SecretString, Finding>;
 
 impl Answered {
     /// The result for a file, unless the file has changed.
-    async fn get(&self, file: &Path) -> Option<Result<SecretString, Finding>> {
+    async fn get(&self, file: &Path) -> Option<Decrypted> {
         let answered = self.0.lock().await;
         let (encrypted, result) = answered.get(file)?;
         (*encrypted == files::bytes(file, files::LARGEST).ok()?).then(|| result.clone())
@@ -71,7 +74,7 @@ impl Toolbox {
     /// # Errors
     ///
     /// `Ok(Err(_))` when sops cannot decrypt the file; `Err(_)` when k3s-boot is interrupted.
-    pub(crate) async fn sops_decrypt(&self, file: &Path) -> Result<Result<SecretString, Finding>, Error> {
+    pub(crate) async fn sops_decrypt(&self, file: &Path) -> Result<Decrypted, Error> {
         if let Some(result) = self.answered.get(file).await {
             return Ok(result);
         }
