@@ -304,14 +304,6 @@ but none were.
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Encrypted file cannot be decrypted file="[TMP]/root/bootstrap/github.sops.yaml" reason="failed to create reader for decrypting sops data key with age: no identity matched any of the recipients" fix="set SOPS_AGE_KEY_FILE to a file with a matching identity, or add your public key to .sops.yaml and run `sops updatekeys` where the file can be decrypted""#);
 }
 
-#[test]
-fn a_file_that_was_changed_after_encryption_is_no_problem_of_keys() {
-    let mac = "MAC mismatch. File has B320C4942B70FF66, computed 142D7ECE70F88FCB\n";
-    let fixture =
-        Fixture::new().rule(json!({"tool": "sops", "args": ["decrypt"], "exit": 51, "stderr": mac}));
-    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Encrypted file was changed after encryption file="[TMP]/root/bootstrap/github.sops.yaml" reason="MAC mismatch" fix="restore the file as sops wrote it, and change it with `sops edit [TMP]/root/bootstrap/github.sops.yaml` only""#);
-}
-
 /// What is wrong with the source of Flux is found before anything is changed.
 #[test]
 fn a_source_that_flux_cannot_sync() {
