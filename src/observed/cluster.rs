@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 
 use super::inventory::{Inventory, Meta};
-use super::item::{Item, Status, release};
+use super::item::{Condition, Item, Status, release};
 use super::node::Node;
 use super::workloads::Workload;
 use crate::base::error::Error;
@@ -30,6 +30,8 @@ pub(crate) struct Cluster {
     pub created: String,
     /// Each namespace with its phase, `Active` or `Terminating`.
     pub namespaces: BTreeMap<String, String>,
+    /// Why the objects of a terminating namespace cannot be found, by namespace.
+    pub undiscovered: BTreeMap<String, String>,
     pub nodes: Vec<Node>,
     /// Deployments, DaemonSets and StatefulSets.
     pub workloads: Vec<Workload>,
@@ -179,6 +181,11 @@ impl Cluster {
             self.uid = metadata.uid;
             self.created = metadata.creation_timestamp;
         }
+        let failed =
+            |one: &Condition| one.r#type == "NamespaceDeletionDiscoveryFailure" && one.status == "True";
+        if let Some(condition) = status.conditions.into_iter().find(failed) {
+            self.undiscovered.insert(metadata.name.clone(), condition.message);
+        }
         self.namespaces.insert(metadata.name, status.phase);
     }
 }
@@ -278,7 +285,9 @@ pub(crate) mod tests {
 
     const LIST: &str = r#"{"kind":"List","items":[
             {"kind":"Namespace","metadata":{"name":"kube-system","uid":"7f0c","creationTimestamp":"2026-11-23T08:00:00Z"},"status":{"phase":"Active"}},
-            {"kind":"Namespace","metadata":{"name":"old","labels":{"kustomize.toolkit.fluxcd.io/name":"apps","kustomize.toolkit.fluxcd.io/namespace":"flux-system"}},"status":{"phase":"Terminating"}},
+            {"kind":"Namespace","metadata":{"name":"old","labels":{"kustomize.toolkit.fluxcd.io/name":"apps","kustomize.toolkit.fluxcd.io/namespace":"flux-system"}},"status":{"phase":"Terminating","conditions":[
+                {"type":"NamespaceDeletionDiscoveryFailure","status":"True","reason":"DiscoveryFailed","message":"stale GroupVersion discovery: metrics.k8s.io/v1beta1"},
+                {"type":"NamespaceDeletionContentFailure","status":"False","reason":"ContentDeleted","message":"All content successfully deleted"}]}},
             {"kind":"Deployment","metadata":{"name":"d","namespace":"media"},"spec":{"replicas":2},"status":{"availableReplicas":1}},
             {"kind":"Service","metadata":{"name":"kube-dns","namespace":"kube-system"},"spec":{"clusterIP":"10.43.0.10"}},
             {"kind":"Service","metadata":{"name":"headless","namespace":"media"},"spec":{"clusterIP":"None"}},
@@ -302,6 +311,7 @@ pub(crate) mod tests {
         assert_eq!(ages, ["5s", "2m", "2h", "1day"]);
         assert_eq!(Cluster::default().age(later(0)), None);
         assert_eq!(cluster.namespaces["old"], "Terminating");
+        assert_eq!(cluster.undiscovered["old"], "stale GroupVersion discovery: metrics.k8s.io/v1beta1");
         assert_eq!((cluster.nodes.len(), cluster.ready_nodes()), (3, 1));
         assert_eq!(cluster.waiting_for(), "CNI, kubelet");
         assert_eq!(cluster.servers().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["a"]);

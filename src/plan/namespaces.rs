@@ -48,6 +48,35 @@ impl NamespacePlan {
     }
 }
 
+/// A namespace whose deletion is stuck: while an aggregated API does not answer, the namespace controller deletes no namespace.
+fn stuck(finding: Finding, message: &str) -> Finding {
+    let services = api_services(message).join(" ");
+    let finding = finding.with("reason", message);
+    if services.is_empty() {
+        return finding.fix("kubectl get apiservices  # make those that are not Available work");
+    }
+    finding.with("api_service", &services).fix(format!(
+        "kubectl describe apiservice {services}  # its condition shows why it is not Available; the namespace is deleted once it is"
+    ))
+}
+
+/// The APIServices that the message of the namespace controller names by `GROUP/VERSION` (`ErrGroupDiscoveryFailed` of
+/// client-go).
+fn api_services(message: &str) -> Vec<String> {
+    let Some((_, groups)) = message.split_once("the complete list of server APIs: ") else {
+        return Vec::new();
+    };
+    let mut names: Vec<_> = groups
+        .split([' ', ','])
+        .filter_map(|word| word.trim_end_matches(':').split_once('/'))
+        .filter(|(group, version)| group.contains('.') && version.starts_with('v') && !version.contains('/'))
+        .map(|(group, version)| format!("{version}.{group}"))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
 /// Plans one namespace.
 ///
 /// # Errors
@@ -57,11 +86,13 @@ pub(crate) fn plan(namespace: &Namespace, live: &Live) -> Result<NamespacePlan, 
     let name = &namespace.name;
     let phase = live.cluster.namespaces.get(name).map(String::as_str);
     if phase == Some("Terminating") {
-        return Err(Finding::error("plan", "Namespace is being deleted").with("namespace", name).fix(
-            format!(
+        let finding = Finding::error("plan", "Namespace is being deleted").with("namespace", name);
+        return Err(match live.cluster.undiscovered.get(name) {
+            Some(message) => stuck(finding, message),
+            None => finding.fix(format!(
                 "wait until it is gone; `kubectl get namespace {name} -o yaml` shows what blocks the deletion"
-            ),
-        ));
+            )),
+        });
     }
     let id = ObjectId {
         api_version: "v1".to_owned(),
@@ -177,5 +208,32 @@ mod tests {
         let changed = planned(Some("Active"), &[(label, "baseline")], &[(annotation, "disabled")]);
         let change = &changed.changes[0];
         assert_eq!((&change.old, &change.new), (&Some("baseline".into()), &Some("privileged".into())));
+    }
+
+    /// Recorded on k3s v1.36.3, while metrics-server had no endpoints.
+    const STALE: &str = "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: \
+                         metrics.k8s.io/v1beta1: stale GroupVersion discovery: metrics.k8s.io/v1beta1";
+
+    #[test]
+    fn a_stuck_deletion_names_the_api_service() {
+        let namespace = Namespace {
+            name: "gone".to_owned(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            source: Source::Flux,
+        };
+        let finding = |message: &str| {
+            let mut cluster = Cluster::default();
+            cluster.namespaces.insert("gone".to_owned(), "Terminating".to_owned());
+            cluster.undiscovered.insert("gone".to_owned(), message.to_owned());
+            plan(&namespace, &Live { cluster, ..Live::default() }).unwrap_err()
+        };
+        let found = finding(STALE);
+        assert_eq!(found.detail("api_service"), Some("v1beta1.metrics.k8s.io"));
+        assert!(found.fix.unwrap().starts_with("kubectl describe apiservice v1beta1.metrics.k8s.io "));
+        let two = "unable to retrieve the complete list of server APIs: a.b/v1: the server is currently unable to handle the \
+                   request, c.d/v2: connect: see https://x/y";
+        assert_eq!(api_services(two), ["v1.a.b", "v2.c.d"]);
+        assert!(finding("Discovery failed").fix.unwrap().starts_with("kubectl get apiservices"));
     }
 }
