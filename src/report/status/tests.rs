@@ -383,7 +383,7 @@ fn what_is_not_ready_is_told_with_the_reason_the_most_important_first() {
       ✗ Node b: NodeStatusUnknown: Kubelet stopped posting node status.
       ✗ Release flux-system/flux-instance: failed: Release failed: context deadline exceeded
       ✗ Release media/plex: pending-upgrade since 2025-11-23T12:13:20Z
-      ✗ Release kube-system/cilium: Deployment kube-system/cilium-operator 0/1 ready: Failed: pull: [redacted]\n\u{1b}[31mno
+      ✗ Release kube-system/cilium: Deployment kube-system/cilium-operator 0/1 ready: Failed: pull: [redacted] \u{1b}[31mno
       ✗ Kustomization a/broken: BuildFailed: kustomize build failed
       ✗ Kustomization a/waits: DependencyNotReady: dependency 'a/b' is not ready
       ✗ Deployment flux-system/source-controller: 0/1 ready

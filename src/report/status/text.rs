@@ -25,9 +25,9 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// A text without control characters, shortened to the maximum length.
+    /// A text on one line and without control characters, shortened to the maximum length.
     fn words(self, text: &str) -> String {
-        let text = escaped(text);
+        let text = escaped(&text.split_whitespace().collect::<Vec<_>>().join(" "));
         match self.longest {
             Some(longest) if text.chars().count() > longest => {
                 let kept: String = text.chars().take(longest.saturating_sub(1)).collect();
