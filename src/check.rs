@@ -11,7 +11,7 @@ mod fixture;
 mod k3s;
 pub(crate) mod options;
 pub(crate) mod rules;
-mod scheduling;
+pub(crate) mod scheduling;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -126,27 +126,33 @@ impl Stages {
     /// Keeps matching pods that start after this call from becoming ready.
     pub(crate) fn hold(&mut self, hold: Hold) -> Result<()> {
         let name = format!("{SIMULATED}-{}", self.holds.len() + 1);
-        let simulated = hold
-            .behavior
-            .map(|behavior| (simulated_stage(&name, &hold, &behavior), hold.namespace.clone(), behavior.log));
+        let simulated = hold.behavior.map(|behavior| {
+            (simulated_stages(&name, &hold, &behavior), hold.namespace.clone(), behavior.log)
+        });
         self.holds.push(hold);
         self.update()?;
-        let Some((stage, namespace, log)) = simulated else { return Ok(()) };
+        let Some((stages, namespace, log)) = simulated else { return Ok(()) };
         if !log.is_empty() {
             let file = self.folder.join(format!("{name}.log"));
             fs::write(&file, log)?;
             self.client.apply(&format!("{LOGS}/{name}"), &logs(&name, &namespace, &file))?;
         }
-        self.client.apply(&format!("{STAGES}/{name}"), &stage).map(drop)
+        for stage in stages {
+            let name = stage["metadata"]["name"].as_str().unwrap_or_default();
+            self.client.apply(&format!("{STAGES}/{name}"), &stage)?;
+        }
+        Ok(())
     }
 
     /// Removes and returns all holds.
     pub(crate) fn release(&mut self) -> Result<Vec<Hold>> {
         let holds = std::mem::take(&mut self.holds);
         for (index, _) in holds.iter().enumerate().filter(|(_, hold)| hold.behavior.is_some()) {
-            for kind in [STAGES, LOGS] {
-                self.client.delete(&format!("{kind}/{SIMULATED}-{}", index + 1))?;
+            let name = format!("{SIMULATED}-{}", index + 1);
+            for next in NEXT {
+                self.client.delete(&format!("{STAGES}/{name}{next}"))?;
             }
+            self.client.delete(&format!("{LOGS}/{name}"))?;
         }
         self.update()?;
         Ok(holds)
@@ -209,20 +215,58 @@ impl Hold {
     }
 }
 
-/// The stage that puts scheduled pods into a state, once. Their phase stays Pending, so that the stage `pod-ready` handles
-/// them after the hold: it checks nothing else.
-fn simulated_stage(name: &str, hold: &Hold, behavior: &PodBehavior) -> Value {
-    let (reason, message) = behavior.warning;
-    let matches = json!([
-        {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"},
-        {"key": ".status.startTime", "operator": "DoesNotExist"},
-        {"key": hold.names(), "operator": "Exists"},
-    ]);
-    let next = json!({
+/// The suffixes of the stages of a behavior: into its state, and, for a state that alternates, on and back.
+const NEXT: [&str; 3] = ["", "-on", "-back"];
+
+/// How long each of two alternating states lasts, in milliseconds.
+const ALTERNATION: u64 = 3000;
+
+/// The stages that put scheduled pods into a state. Their phase stays Pending, so that the stage `pod-ready` handles them after
+/// the hold: it checks nothing else.
+fn simulated_stages(name: &str, hold: &Hold, behavior: &PodBehavior) -> Vec<Value> {
+    let PodBehavior { state, warning: (reason, message), .. } = *behavior;
+    let message = match state {
+        PodState::Waiting(PULL_ERROR, error) => {
+            format!("Failed to pull image {:?}: {message}", error.split('"').nth(1).unwrap_or_default())
+        }
+        _ => message.to_owned(),
+    };
+    let mut matches = vec![
+        json!({"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"}),
+        json!({"key": hold.names(), "operator": "Exists"}),
+    ];
+    let patch = |template: &str| json!([{"subresource": "status", "root": "status", "type": "merge", "template": template}]);
+    let states = state.states();
+    let unstarted = json!({"key": ".status.startTime", "operator": "DoesNotExist"});
+    let first = json!({
         "event": {"type": "Warning", "reason": reason, "message": message},
-        "statusTemplate": behavior.state.template(),
+        "patches": patch(&state.template(&states[0])),
     });
-    stage(name, "Pod", &matches, &next)
+    let expressions = [&matches[..], &[unstarted]].concat();
+    let mut stages = vec![stage(name, "Pod", &json!(expressions), &first)];
+    if let [one, other] = &states[..] {
+        for (suffix, from, to) in [(NEXT[1], one, other), (NEXT[2], other, one)] {
+            let key =
+                format!(".status.{}[0].state | (.waiting.reason // .terminated.reason)", state.statuses());
+            matches.push(json!({"key": key, "operator": "In", "values": [reason_of(from)]}));
+            let mut next = stage(
+                &format!("{name}{suffix}"),
+                "Pod",
+                &json!(matches),
+                &json!({"patches": patch(&state.template(to))}),
+            );
+            next["spec"]["delay"] = json!({"durationMilliseconds": ALTERNATION});
+            stages.push(next);
+            matches.pop();
+        }
+    }
+    stages
+}
+
+/// The reason of a container state.
+fn reason_of(state: &Value) -> &Value {
+    let reason = ["/waiting/reason", "/terminated/reason"].iter().find_map(|path| state.pointer(path));
+    reason.unwrap_or(&Value::Null)
 }
 
 /// A stage that does `next` with the objects of a kind that match all expressions.
@@ -253,23 +297,47 @@ fn logs(name: &str, namespace: &str, file: &Path) -> Value {
     })
 }
 
+/// The reason of the kubelet while it cannot pull an image; between two attempts it is `ImagePullBackOff`.
+const PULL_ERROR: &str = "ErrImagePull";
+
 impl PodState {
-    /// The status as a kwok template.
-    fn template(self) -> String {
-        let crashed = r#"{"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}}"#;
-        let last = r#"{"terminated": {"exitCode": 1, "reason": "Error"}}"#;
-        let (of, state, last, restarts) = match self {
-            Self::Waiting(reason, message) => {
-                let state = json!({"waiting": {"reason": reason, "message": message}}).to_string();
-                ("containers", state, "{}", 0)
+    /// The container states between which a pod alternates, or the only one, as seen on k3s v1.36.3.
+    fn states(self) -> Vec<Value> {
+        let waiting =
+            |reason: &str, message: &str| json!({"waiting": {"reason": reason, "message": message}});
+        match self {
+            Self::Waiting(PULL_ERROR, error) => {
+                let pause = format!("Back-off pulling image \"{{{{ .image }}}}\": {PULL_ERROR}: {error}");
+                vec![waiting(PULL_ERROR, error), waiting("ImagePullBackOff", &pause)]
             }
-            Self::Crashing(restarts) => ("containers", crashed.to_owned(), last, restarts),
-            Self::InitCrashing(restarts) => ("initContainers", crashed.to_owned(), last, restarts),
-            Self::Unready => {
-                ("containers", r#"{"running": {"startedAt": {{ Now | Quote }}}}"#.to_owned(), "{}", 0)
+            Self::Waiting(reason, message) => vec![waiting(reason, message)],
+            Self::Crashing(_) | Self::InitCrashing(_) => {
+                let pause = "back-off 20s restarting failed container={{ .name }} pod=simulated";
+                vec![
+                    waiting("CrashLoopBackOff", pause),
+                    json!({"terminated": {"exitCode": 1, "reason": "Error"}}),
+                ]
             }
+            Self::Unready => vec![json!({"running": {"startedAt": NOW}})],
+        }
+    }
+
+    /// The list of statuses that shows the state.
+    fn statuses(self) -> &'static str {
+        if matches!(self, Self::InitCrashing(_)) { "initContainerStatuses" } else { "containerStatuses" }
+    }
+
+    /// The status as a kwok template, with this state of each container.
+    fn template(self, state: &Value) -> String {
+        let (last, restarts) = match self {
+            Self::Crashing(restarts) | Self::InitCrashing(restarts) => {
+                (r#"{"terminated": {"exitCode": 1, "reason": "Error"}}"#, restarts)
+            }
+            Self::Waiting(..) | Self::Unready => ("{}", 0),
         };
-        let statuses = if of == "containers" { "containerStatuses" } else { "initContainerStatuses" };
+        let of = if matches!(self, Self::InitCrashing(_)) { "initContainers" } else { "containers" };
+        let statuses = self.statuses();
+        let state = state.to_string().replace(&format!("\"{NOW}\""), "{{ Now | Quote }}");
         format!(
             "startTime: {{{{ Now | Quote }}}}\n\
              {statuses}:\n\
@@ -280,3 +348,6 @@ impl PodState {
         )
     }
 }
+
+/// Replaced with the current time.
+const NOW: &str = "NOW";

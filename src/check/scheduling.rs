@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Facts, Inspection};
+use super::{Facts, Inspection, k3s};
 use crate::base::release_id::ReleaseId;
+use crate::desired::Desired;
+use crate::observed::Live;
 use crate::observed::node::{Node, Taint};
 
 /// Prefixes of taints that come and go by themselves: with readiness, Cilium's agent or the cloud provider.
@@ -15,6 +17,19 @@ const TRANSIENT: [&str; 3] = ["node.kubernetes.io/", "node.cilium.io/", "node.cl
 
 /// Hooks that run when a release is installed or upgraded.
 const HOOKS: [&str; 5] = ["pre-install", "post-install", "pre-upgrade", "post-upgrade", "crd-install"];
+
+/// The fix if the nodes wait for a CNI, and no release installs a known one.
+pub(super) fn missing_cni_fix(is_k3s: bool) -> &'static str {
+    if is_k3s { "add a CNI to the helmfile, or enable flannel in k3s" } else { "add a CNI to the helmfile" }
+}
+
+/// The fix if all nodes wait for a CNI, and certainly no release installs a known one.
+pub(crate) fn missing_cni(desired: &Desired, live: &Live) -> Option<&'static str> {
+    let nodes = &live.cluster.nodes;
+    let all_wait = !nodes.is_empty() && nodes.iter().all(|node| !node.ready && node.waits_for_cni());
+    let is_missing = all_wait && desired.cni().is_none() && desired.unread().is_none();
+    is_missing.then(|| missing_cni_fix(k3s::is_k3s(live).is_ok()))
+}
 
 /// The workloads of the desired releases, each with its release and pod specification, without those that have no
 /// replicas or run only later.

@@ -19,6 +19,7 @@ use crate::base::scratch::Scratch;
 use crate::base::stages::Stage;
 use crate::base::url::without_credentials;
 use crate::check::cluster_identity;
+use crate::check::scheduling::missing_cni;
 use crate::desired::Kind;
 use crate::desired::objects::ObjectId;
 use crate::desired::source::SyncSource;
@@ -330,7 +331,8 @@ impl Bootstrap<'_> {
             }
         }
         let (tools, settings) = (self.context.tools, self.context.settings);
-        let sync = Sync { tools, settings, desired, lock, charts: charts.path() };
+        let missing_cni = observed.live.as_ref().and_then(|live| missing_cni(desired, live));
+        let sync = Sync { tools, settings, desired, lock, charts: charts.path(), missing_cni };
         let mut synced = 0;
         for (helmfile, (kind, releases)) in desired.helmfiles.iter().zip(&plan.helmfiles) {
             if skipped.has(kind.stage()) {

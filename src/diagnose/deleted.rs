@@ -21,13 +21,9 @@ impl DeletedWorkloads {
         let there: BTreeSet<_> = workloads.iter().map(Workload::object).collect();
         let deleted = self.0.entry(release.to_owned()).or_default();
         deleted.retain(|one| !there.contains(one));
-        let problems = deleted.iter().map(|one| PodProblem {
-            object: one.clone(),
-            stage: Stage::Warned,
-            state: "the object was deleted after it was created".to_owned(),
-            crashed: None,
-            is_current: true,
-        });
+        let state = "the object was deleted after it was created";
+        let problems =
+            deleted.iter().map(|one| PodProblem::new(one.clone(), Stage::Warned, state.to_owned()));
         let problems = problems.collect();
         let lasting =
             unready_workloads(workloads, release).filter(|one| PERMANENT_KINDS.contains(&one.kind.as_str()));

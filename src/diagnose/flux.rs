@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::base::object_ref::ObjectRef;
 use crate::base::url::without_credentials;
 use crate::desired::source::SyncSource;
 use crate::desired::sync;
@@ -130,14 +129,13 @@ pub(crate) fn judge(flux: &Flux, asked: &SyncSource) -> Judgement {
     }))
 }
 
-/// A FluxInstance that reports that it will not go on, and its words.
-pub(crate) fn stalled_instance(flux: &Flux) -> Option<(ObjectRef, String)> {
-    let Problem { object, reason, .. } = stalled(flux.instance.as_ref()?)?;
-    Some((object, reason))
+/// The problem of a FluxInstance that reports that it will not go on.
+pub(crate) fn stalled_instance(flux: &Flux) -> Option<Problem> {
+    stalled(flux.instance.as_ref()?)
 }
 
 /// A resource that reports that it will not go on.
-fn stalled(resource: &Resource) -> Option<Problem> {
+pub(crate) fn stalled(resource: &Resource) -> Option<Problem> {
     let condition = resource.condition("Stalled").filter(|condition| condition.status == "True")?;
     Some(Problem::new(resource, condition, true))
 }

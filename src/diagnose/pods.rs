@@ -1,5 +1,7 @@
 //! Problems of pods.
 
+use std::time::Duration;
+
 use crate::base::object_ref::ObjectRef;
 use crate::observed::events::{Event, latest};
 use crate::observed::pods::{Container, Pod};
@@ -32,13 +34,42 @@ pub(crate) struct PodProblem {
     pub stage: Stage,
     /// The message of the scheduler, the kubelet or the latest event.
     pub state: String,
-    /// The crashed container, whose logs show more.
-    pub crashed: Option<String>,
+    /// The container whose logs show more.
+    pub logs: Option<LogSource>,
     /// Whether it is about the revision that is being rolled out. Pods of other or unknown revisions never end a run.
     pub is_current: bool,
+    /// How long it is normal: because probes allow it, or because the rollout resolves it.
+    pub patience: Duration,
+    /// Whether its workload wants one pod only.
+    pub is_single: bool,
+}
+
+/// A container that has run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogSource {
+    pub container: String,
+    /// Whether its current instance has not run yet.
+    pub is_previous: bool,
 }
 
 impl PodProblem {
+    pub(crate) fn new(object: ObjectRef, stage: Stage, state: String) -> Self {
+        Self {
+            object,
+            stage,
+            state,
+            logs: None,
+            is_current: true,
+            patience: Duration::ZERO,
+            is_single: false,
+        }
+    }
+
+    /// Whether a container has exited, once or repeatedly.
+    pub(crate) fn is_crash(&self) -> bool {
+        self.logs.is_some() && matches!(self.stage, Stage::Unstarted | Stage::Ended)
+    }
+
     /// Whether it is a problem of this pod.
     pub(crate) fn is_of(&self, pod: &Pod) -> bool {
         self.object == object(pod)
@@ -79,58 +110,113 @@ impl<'a> Warnings<'a> {
     }
 }
 
-/// The worst problem of some pods: that of the pod which is furthest from running.
-pub(crate) fn worst<'a>(
+/// The problems of some pods, the worst first: that of the pod which is furthest from running.
+pub(crate) fn problems<'a>(
     pods: impl IntoIterator<Item = &'a Pod>,
     warnings: Warnings<'_>,
-) -> Option<PodProblem> {
-    let problems = pods.into_iter().filter_map(|pod| problem(pod, warnings));
-    problems.min_by_key(|problem| problem.stage)
+) -> Vec<PodProblem> {
+    let mut problems: Vec<_> = pods.into_iter().filter_map(|pod| problem(pod, warnings)).collect();
+    if problems.iter().any(|problem| problem.stage != Stage::Follows) {
+        problems.retain(|problem| problem.stage != Stage::Follows);
+    }
+    problems.sort_by_key(|problem| problem.stage);
+    problems
 }
 
 fn problem(pod: &Pod, warnings: Warnings<'_>) -> Option<PodProblem> {
     if pod.ready {
         return None;
     }
-    let with = |stage, state: String, crashed: Option<&Container>| PodProblem {
-        object: object(pod),
-        stage,
-        state,
-        crashed: crashed.map(|container| container.name.clone()),
-        is_current: true,
-    };
+    let new = |stage, state| PodProblem::new(object(pod), stage, state);
+    if let Some((reason, message)) = &pod.rejected {
+        return Some(new(Stage::Refused, format!("{reason}: {message}")));
+    }
     if let Some(message) = &pod.unschedulable {
         // The cause is the problem of the pod next to which it must run.
         let stage = if message.contains(FOLLOWS) { Stage::Follows } else { Stage::Unplaced };
-        return Some(with(stage, message.clone(), None));
+        return Some(new(stage, message.clone()));
     }
-    if let Some(container) = pod.containers.iter().find(|one| one.waiting.as_deref().is_some_and(is_bad)) {
-        let crashed = container.ended.as_ref().map(|_| container);
+    let is_bad = |one: &&Container| one.waiting.as_deref().is_some_and(is_bad) || is_crash_looping(one);
+    if let Some(container) = pod.containers.iter().find(is_bad) {
         let state = container_state(container, pull_error(pod, warnings.events));
-        return Some(with(Stage::Unstarted, state, crashed));
+        return Some(PodProblem { logs: crash_logs(container), ..new(Stage::Unstarted, state) });
     }
     let failed = |one: &&Container| !one.ready && one.ended.as_ref().is_some_and(|(code, _)| *code != 0);
     if let Some(container) = pod.containers.iter().find(failed) {
-        return Some(with(Stage::Ended, container_state(container, None), Some(container)));
+        let state = container_state(container, None);
+        return Some(PodProblem { logs: crash_logs(container), ..new(Stage::Ended, state) });
     }
+    let unready = pod.containers.iter().find(|one| one.running && !one.ready);
+    let is_initializing = unready.is_some_and(|one| one.init && !one.is_sidecar);
+    let patience = if is_initializing {
+        INIT_PATIENCE
+    } else {
+        unready
+            .map(|one| one.patience)
+            .filter(|patience| !patience.is_zero())
+            .map_or(Duration::ZERO, |it| it + PROBE_SLACK)
+    };
+    let logs = unready.map(|one| LogSource { container: one.name.clone(), is_previous: false });
     if let Some(warning) = last_warning(pod, warnings.of_now()) {
-        return Some(with(Stage::Warned, format!("{}: {}", warning.reason, warning.message), None));
+        let problem = new(Stage::Warned, format!("{}: {}", warning.reason, warning.message));
+        let is_of_probe = warning.reason == "Unhealthy";
+        return Some(if is_of_probe { PodProblem { logs, patience, ..problem } } else { problem });
     }
-    let unready = pod.containers.iter().find(|one| one.running && !one.ready && !one.init)?;
-    Some(with(Stage::Unready, format!("container {}: running but not ready", unready.name), None))
+    let Container { name, .. } = unready?;
+    let state = if is_initializing {
+        format!("init container {name}: running, the other containers wait for its end")
+    } else {
+        format!("container {name}: running but not ready")
+    };
+    Some(PodProblem { logs, patience, ..new(Stage::Unready, state) })
 }
+
+/// How long init containers may run: many wait for something that is being installed.
+const INIT_PATIENCE: Duration = Duration::from_mins(1);
+
+/// From the success of a probe until the kubelet reports it.
+const PROBE_SLACK: Duration = Duration::from_secs(5);
 
 /// Containers that are being created are not a problem.
 fn is_bad(reason: &str) -> bool {
     !matches!(reason, "" | "ContainerCreating" | "PodInitializing")
 }
 
+/// The reason of the kubelet for a container that it restarts with growing pauses.
+const CRASH_LOOP: &str = "CrashLoopBackOff";
+
+/// Whether a container has crashed after a restart. Until the kubelet waits for the next restart, it reports only the exit.
+fn is_crash_looping(container: &Container) -> bool {
+    let Container { waiting, ended, is_terminated, restarts, ready, .. } = container;
+    let has_failed = ended.as_ref().is_some_and(|(code, _)| *code != 0);
+    waiting.as_deref() == Some(CRASH_LOOP) || (*is_terminated && *restarts > 0 && !ready && has_failed)
+}
+
+/// Why the runtime could not start a container that has been restarted since (containerd; `ContainerCannotRun` of older runtimes).
+fn start_error(container: &Container) -> Option<&str> {
+    let (_, reason) = container.ended.as_ref()?;
+    ["StartError", "ContainerCannotRun"].contains(&reason.as_str()).then_some(reason)
+}
+
+/// The logs of a container that has crashed; none if it did not run.
+fn crash_logs(container: &Container) -> Option<LogSource> {
+    container.ended.as_ref().filter(|_| start_error(container).is_none())?;
+    Some(LogSource { container: container.name.clone(), is_previous: !container.is_terminated })
+}
+
 /// `pull_error` is the event that says why the image could not be pulled.
 fn container_state(container: &Container, pull_error: Option<&Event>) -> String {
-    let Container { name, init, waiting, message, ended, restarts, .. } = container;
+    let Container { name, init, waiting, message, ended, ended_message, restarts, .. } = container;
     let kind = if *init { "init container" } else { "container" };
     let mut state = format!("{kind} {name}");
-    if let Some(waiting) = waiting {
+    let loops = is_crash_looping(container);
+    if let Some(reason) = start_error(container).filter(|_| loops || waiting.is_none()) {
+        return format!("{state}: {reason}: {ended_message}, {restarts} restarts");
+    }
+    if loops {
+        // The kubelet's message only counts the seconds of the pause.
+        state = format!("{state}: {CRASH_LOOP}");
+    } else if let Some(waiting) = waiting {
         state = format!("{state}: {waiting}");
         // Since Kubernetes 1.31 the message of a back-off contains the error; before that only the event does.
         let is_missing = waiting == "ImagePullBackOff" && !message.contains("ErrImagePull");
@@ -139,7 +225,7 @@ fn container_state(container: &Container, pull_error: Option<&Event>) -> String 
             state = format!("{state}: {said}");
         }
     }
-    if let Some((code, reason)) = ended.as_ref().filter(|(code, _)| *code != 0) {
+    if let Some((code, reason)) = ended.as_ref().filter(|(code, _)| loops || *code != 0) {
         state = format!("{state}, exited with code {code} ({reason}), {restarts} restarts");
     }
     state
@@ -166,6 +252,10 @@ fn is_about(event: &Event, pod: &Pod) -> bool {
 mod tests {
     use super::*;
     use crate::base::known_failures::find;
+
+    fn worst<'a>(pods: impl IntoIterator<Item = &'a Pod>, warnings: Warnings<'_>) -> Option<PodProblem> {
+        problems(pods, warnings).into_iter().next()
+    }
 
     fn pod(name: &str) -> Pod {
         Pod { namespace: "n".to_owned(), name: name.to_owned(), ..Pod::default() }
@@ -214,10 +304,10 @@ mod tests {
         container.init = true;
         container.restarts = 4;
         let crash = Pod { containers: vec![container], ..pod("c") };
-        let expected =
-            "init container main: CrashLoopBackOff: back-off 40s, exited with code 1 (Error), 4 restarts";
+        let expected = "init container main: CrashLoopBackOff, exited with code 1 (Error), 4 restarts";
         assert_eq!(state_of(&crash, &[]), (expected.to_owned(), "crash-loop"));
-        assert_eq!(worst([&crash], Warnings::default()).unwrap().crashed.as_deref(), Some("main"));
+        let logs = worst([&crash], Warnings::default()).unwrap().logs.unwrap();
+        assert_eq!((logs.container.as_str(), logs.is_previous), ("main", true));
         let unready = event("Unhealthy", "Readiness probe failed: 503", "3");
         assert_eq!(state_of(&pod("b"), std::slice::from_ref(&unready)).1, "readiness");
         let old = Warnings { events: &[unready], before: "3" };
@@ -241,6 +331,163 @@ mod tests {
             "not who follows another"
         );
         assert_eq!(worst([&follower, &crash], Warnings::default()).unwrap().object, "Pod n/c");
+    }
+
+    /// Pods as the kubelet of k3s v1.36.3 reports them, four minutes after they were created.
+    const RECORDED: &str = include_str!("recorded/pods-k3s-1.36.3.json");
+
+    #[test]
+    fn recorded_pods_of_k3s_are_diagnosed() {
+        let recorded: serde_json::Value = serde_json::from_str(RECORDED).unwrap();
+        let all = |key: &str| recorded[key].as_array().unwrap().clone();
+        let pods: Vec<_> = all("items").iter().map(crate::observed::pods::tests::read).collect();
+        let events: Vec<_> = all("events").iter().map(crate::observed::events::tests::read).collect();
+        let warnings = Warnings { events: &events, before: "" };
+        let found = |name: &str| {
+            let pod = pods.iter().find(|pod| pod.name.starts_with(name)).unwrap();
+            worst([pod], warnings)
+        };
+        let no_name = "lookup registry-1.docker.io: Temporary failure in name resolution";
+        // The pod, how far it got, the begin and the end of its state, and whether the logs of the previous instance count.
+        let cases: &[(&str, Stage, &str, &str, Option<bool>)] = &[
+            (
+                "crash",
+                Stage::Unstarted,
+                "container main: CrashLoopBackOff, exited with code 3 (Error)",
+                "6 restarts",
+                Some(false),
+            ),
+            (
+                "deploy-crash",
+                Stage::Unstarted,
+                "container main: CrashLoopBackOff, exited with code 9",
+                "",
+                Some(false),
+            ),
+            (
+                "oom",
+                Stage::Unstarted,
+                "container main: CrashLoopBackOff, exited with code 137 (OOMKilled)",
+                "",
+                Some(false),
+            ),
+            (
+                "initfail",
+                Stage::Unstarted,
+                "init container setup: CrashLoopBackOff, exited with code 7",
+                "",
+                Some(false),
+            ),
+            (
+                "badcmd",
+                Stage::Unstarted,
+                "container main: StartError: failed to create",
+                "\"/nope\": stat /nope: no such file or directory, 6 restarts",
+                None,
+            ),
+            (
+                "badname",
+                Stage::Unstarted,
+                "container main: InvalidImageName: Failed to apply",
+                "must be lowercase",
+                None,
+            ),
+            (
+                "cmref",
+                Stage::Unstarted,
+                "container main: CreateContainerConfigError: configmap \"absent\" not found",
+                "",
+                None,
+            ),
+            (
+                "nonroot",
+                Stage::Unstarted,
+                "container main: CreateContainerConfigError: container has runAsNonRoot",
+                "",
+                None,
+            ),
+            (
+                "neverpull",
+                Stage::Unstarted,
+                "container main: ErrImageNeverPull: Container image",
+                "pull policy of Never",
+                None,
+            ),
+            ("noimage", Stage::Unstarted, "container main: ErrImagePull: failed to pull", no_name, None),
+            (
+                "noimage-refused",
+                Stage::Unstarted,
+                "container main: ImagePullBackOff: Back-off pulling",
+                "connection refused",
+                None,
+            ),
+            (
+                "initnoimage",
+                Stage::Unstarted,
+                "init container setup: ErrImagePull: failed to pull",
+                no_name,
+                None,
+            ),
+            (
+                "sysctl",
+                Stage::Refused,
+                "SysctlForbidden: Pod was rejected: forbidden sysctl",
+                "not allowlisted",
+                None,
+            ),
+            (
+                "secretvol",
+                Stage::Warned,
+                "FailedMount: MountVolume.SetUp failed",
+                "secret \"absent\" not found",
+                None,
+            ),
+            (
+                "unready-http",
+                Stage::Warned,
+                "Unhealthy: Readiness probe failed: Get",
+                "connection refused",
+                Some(false),
+            ),
+            ("inithang", Stage::Unready, "init container wait: running", "", Some(false)),
+            (
+                "pvc-missing",
+                Stage::Unplaced,
+                "0/1 nodes are available: persistentvolumeclaim \"nope\" not found",
+                "",
+                None,
+            ),
+            ("unsched-cpu", Stage::Unplaced, "0/1 nodes are available: 1 Insufficient cpu", "", None),
+        ];
+        for (name, stage, begin, end, logs) in cases {
+            let problem = found(name).unwrap();
+            assert_eq!(problem.stage, *stage, "{name}");
+            assert!(
+                problem.state.starts_with(begin) && problem.state.ends_with(end),
+                "{name}: {}",
+                problem.state
+            );
+            assert_eq!(problem.logs.map(|logs| logs.is_previous), *logs, "{name}");
+        }
+        assert_eq!(found("done"), None);
+        assert_eq!(found("unlive"), None, "it is ready between two restarts");
+    }
+
+    #[test]
+    fn both_states_of_a_crash_loop_are_one() {
+        let crash = |waits: bool, restarts: u64| {
+            let ended = Some((3, "Error".to_owned()));
+            let now = if waits { waiting(CRASH_LOOP, "back-off 20s restarting") } else { waiting("", "") };
+            let waiting = now.waiting.clone().filter(|_| waits);
+            let container = Container { waiting, ended, restarts, is_terminated: !waits, ..now };
+            let problem =
+                worst([&Pod { containers: vec![container], ..pod("a") }], Warnings::default()).unwrap();
+            (problem.stage, problem.is_crash(), problem.state)
+        };
+        assert_eq!(crash(true, 2), crash(false, 2));
+        let (stage, is_crash, state) = crash(false, 0);
+        assert_eq!((stage, is_crash), (Stage::Ended, true), "it may be restarted well");
+        assert_eq!(state, "container main, exited with code 3 (Error), 0 restarts");
     }
 
     proptest::proptest! {

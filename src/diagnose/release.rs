@@ -1,13 +1,15 @@
 //! Problems of a release: a pure function of the observed state.
 
-use super::pods::{PodProblem, Stage, Warnings, worst};
+use std::time::Duration;
+
+use super::pods::{PodProblem, Stage, Warnings, problems};
 use crate::base::release_id::ReleaseId;
 use crate::observed::events::{Event, latest};
 use crate::observed::pods::Pod;
 use crate::observed::revisions::Revision;
 use crate::observed::workloads::{CLAIM, Workload, unready_workloads};
 
-/// The problems of a release, the worst first: for each unready workload that of its worst pod, or its own.
+/// The problems of a release, the worst first: for each unready workload those of its pods, or its own.
 pub(crate) fn problems_of(
     release: &ReleaseId,
     workloads: &[Workload],
@@ -15,26 +17,50 @@ pub(crate) fn problems_of(
     warnings: Warnings<'_>,
 ) -> Vec<PodProblem> {
     let problems =
-        unready_workloads(workloads, release).filter_map(|workload| of_workload(workload, pods, warnings));
+        unready_workloads(workloads, release).flat_map(|workload| of_workload(workload, pods, warnings));
     let mut problems: Vec<_> = problems.collect();
     problems.sort_by_key(|problem| problem.stage);
     problems
 }
 
-/// The problem of a workload or of its worst pod.
-pub(crate) fn of_workload(workload: &Workload, pods: &[Pod], warnings: Warnings<'_>) -> Option<PodProblem> {
+/// How long a new pod may wait for what an old pod still uses, such as a host port: a rollout removes that.
+const ROLLOUT_PATIENCE: Duration = Duration::from_mins(1);
+
+/// The problems of the pods of a workload, or its own; the worst first.
+pub(crate) fn of_workload(workload: &Workload, pods: &[Pod], warnings: Warnings<'_>) -> Vec<PodProblem> {
+    let all: Vec<_> = pods.iter().filter(|pod| workload.has_pod(pod)).collect();
     // Failed pods of other kinds have been replaced.
     let counts = |pod: &&Pod| !pod.leaving && (!pod.failed || workload.kind == "Job");
     // A Deployment removes unready pods of older revisions first. A StatefulSet waits for such a pod.
     let blocks = |pod: &&Pod| workload.kind != "Deployment" || workload.revision_of(pod) != Revision::Old;
-    let pods = pods.iter().filter(|pod| workload.has_pod(pod)).filter(counts).filter(blocks);
-    let (current, others): (Vec<&Pod>, Vec<&Pod>) =
-        pods.partition(|pod| workload.revision_of(pod) == Revision::Current);
-    if let Some(problem) = worst(current.iter().copied(), warnings) {
-        return Some(problem);
+    let (current, others): (Vec<&Pod>, Vec<&Pod>) = all
+        .iter()
+        .copied()
+        .filter(counts)
+        .filter(blocks)
+        .partition(|pod| workload.revision_of(pod) == Revision::Current);
+    let is_replacing = all.iter().any(|pod| pod.leaving || workload.revision_of(pod) == Revision::Old);
+    let complete_problem = |mut problem: PodProblem| {
+        problem.is_single = workload.want <= 1;
+        if is_replacing && problem.stage == Stage::Unplaced {
+            problem.patience = ROLLOUT_PATIENCE;
+        }
+        problem
+    };
+    let found = problems(current.iter().copied(), warnings);
+    if !found.is_empty() {
+        return found.into_iter().map(complete_problem).collect();
     }
-    if let Some(problem) = worst(others.iter().copied(), warnings) {
-        return Some(PodProblem { is_current: false, ..problem });
+    let found = problems(others.iter().copied(), warnings);
+    if !found.is_empty() {
+        let old = |problem| PodProblem { is_current: false, ..complete_problem(problem) };
+        return found.into_iter().map(old).collect();
+    }
+    // The kubelet rejects each replacement for the same reason, so one is enough.
+    let rejected = all.iter().copied().filter(|pod| pod.rejected.is_some() && !pod.leaving);
+    let rejected = rejected.filter(|pod| workload.revision_of(pod) == Revision::Current);
+    if let Some(problem) = problems(rejected, warnings).into_iter().next().filter(|_| current.is_empty()) {
+        return vec![problem];
     }
     // Without pods the event is that of the workload, for example if a quota or admission rejects them. Once all pods
     // exist, it is over, and so are events of deleted pods.
@@ -53,14 +79,11 @@ pub(crate) fn of_workload(workload: &Workload, pods: &[Pod], warnings: Warnings<
     let said = event.map(|event| format!("{}: {}", event.reason, event.message));
     // Without a provisioner there is no event.
     let unsaid = (workload.kind == CLAIM).then(|| format!("{CLAIM} not bound"));
+    let Some(state) = said.or(unsaid) else { return Vec::new() };
     let refused = event.is_some_and(|event| event.reason == "FailedCreate");
-    Some(PodProblem {
-        object: workload.object(),
-        stage: if refused { Stage::Refused } else { Stage::Warned },
-        state: said.or(unsaid)?,
-        crashed: None,
-        is_current: !workload.is_unchanged,
-    })
+    let stage = if refused { Stage::Refused } else { Stage::Warned };
+    let problem = PodProblem::new(workload.object(), stage, state);
+    vec![PodProblem { is_current: !workload.is_unchanged, ..problem }]
 }
 
 #[cfg(test)]
@@ -135,7 +158,7 @@ mod tests {
         let rolled =
             |kind: &str, name: &str| Workload { revision: Some("b".to_owned()), ..workload(kind, name) };
         let judged = |workload: &Workload, pods: &[Pod]| {
-            let problem = of_workload(workload, pods, Warnings::default())?;
+            let problem = of_workload(workload, pods, Warnings::default()).into_iter().next()?;
             Some((problem.object, problem.is_current))
         };
         let deployment = rolled("Deployment", "d");
@@ -164,13 +187,77 @@ mod tests {
         };
         let refused = |workload: &Workload, hash: &str| {
             let events = [refused(hash)];
-            let problem = of_workload(workload, &[], Warnings { events: &events, before: "" })?;
-            Some(problem.is_current)
+            let found = of_workload(workload, &[], Warnings { events: &events, before: "" });
+            found.first().map(|problem| problem.is_current)
         };
         assert_eq!(refused(&deployment, "a"), None, "that revision is obsolete");
         assert_eq!(refused(&deployment, "b"), Some(true));
         let unchanged = Workload { is_unchanged: true, ..deployment };
         assert_eq!(refused(&unchanged, "b"), Some(false));
+    }
+
+    #[test]
+    fn a_rollout_gets_time_to_free_what_an_old_pod_uses() {
+        let pod = |hash: &str| Pod {
+            namespace: "n".to_owned(),
+            name: format!("d-{hash}-x"),
+            owner: Some(("ReplicaSet".to_owned(), format!("d-{hash}"))),
+            labels: [("pod-template-hash".to_owned(), hash.to_owned())].into(),
+            ..Pod::default()
+        };
+        let ports = "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports.";
+        let new = Pod { unschedulable: Some(ports.to_owned()), ..pod("b") };
+        let deployment = Workload { revision: Some("b".to_owned()), ..workload("Deployment", "d") };
+        let found = |pods: &[Pod]| {
+            let problem = of_workload(&deployment, pods, Warnings::default()).remove(0);
+            (problem.patience, problem.is_single)
+        };
+        assert_eq!(found(&[new.clone()]), (Duration::ZERO, true));
+        let old = Pod { ready: true, ..pod("a") };
+        assert_eq!(found(&[old.clone(), new.clone()]), (ROLLOUT_PATIENCE, true));
+        assert_eq!(found(&[Pod { leaving: true, ..old }, new]), (ROLLOUT_PATIENCE, true));
+    }
+
+    #[test]
+    fn all_broken_pods_are_found() {
+        let pod = |name: &str, message: &str| Pod {
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+            owner: Some(("DaemonSet".to_owned(), "cilium".to_owned())),
+            unschedulable: Some(message.to_owned()),
+            ..Pod::default()
+        };
+        let pods = [
+            pod("cilium-a", "cpu"),
+            pod("cilium-b", "node(s) didn't match pod affinity rules"),
+            pod("cilium-c", "memory"),
+        ];
+        let set = Workload { want: 3, ..workload("DaemonSet", "cilium") };
+        let found = of_workload(&set, &pods, Warnings::default());
+        let names: Vec<_> = found.iter().map(|problem| problem.object.name.as_str()).collect();
+        assert_eq!(names, ["cilium-a", "cilium-c"], "not the one that follows another");
+        assert!(!found[0].is_single);
+    }
+
+    #[test]
+    fn a_pod_that_the_kubelet_rejects_is_the_problem_of_its_workload() {
+        let rejected = Some(("SysctlForbidden".to_owned(), "Pod was rejected: forbidden sysctl".to_owned()));
+        let pod = Pod {
+            namespace: "n".to_owned(),
+            name: "d-b-x".to_owned(),
+            owner: Some(("ReplicaSet".to_owned(), "d-b".to_owned())),
+            labels: [("pod-template-hash".to_owned(), "b".to_owned())].into(),
+            failed: true,
+            rejected,
+            ..Pod::default()
+        };
+        let deployment = Workload { revision: Some("b".to_owned()), ..workload("Deployment", "d") };
+        let found = |pods: &[Pod]| of_workload(&deployment, pods, Warnings::default());
+        let replacement = Pod { failed: false, rejected: None, name: "d-b-y".to_owned(), ..pod.clone() };
+        let many = [pod.clone(), pod];
+        assert_eq!(found(&many).len(), 1);
+        assert_eq!(found(&many)[0].state, "SysctlForbidden: Pod was rejected: forbidden sysctl");
+        assert_eq!(found(&[many[0].clone(), replacement]), [], "its replacement starts");
     }
 
     #[test]

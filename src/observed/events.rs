@@ -134,9 +134,14 @@ impl Toolbox {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::tools::api::List;
+
+    /// An event as the API server lists it.
+    pub(crate) fn read(event: &serde_json::Value) -> Event {
+        Item::deserialize(event).unwrap().into()
+    }
 
     const LIST: &str = r#"{"items":[
             {"involvedObject":{"kind":"Pod","namespace":"kube-system","name":"cilium-a"},"reason":"BackOff","message":"new","count":7,"lastTimestamp":"2026-11-23T08:01:00Z"},

@@ -1,6 +1,7 @@
 //! Pods and the state of their containers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -23,6 +24,8 @@ pub(crate) struct Pod {
     pub leaving: bool,
     /// Whether it has failed for good, such as a pod of a Job, or an evicted pod.
     pub failed: bool,
+    /// Why the kubelet rejected or evicted it: reason and message.
+    pub rejected: Option<(String, String)>,
     /// The kind and name of its controller.
     pub owner: Option<(String, String)>,
     pub labels: BTreeMap<String, String>,
@@ -66,11 +69,19 @@ pub(crate) struct Container {
     pub message: String,
     /// The exit code and reason of its last termination.
     pub ended: Option<(i64, String)>,
+    /// The message about its last termination, such as why the runtime could not start it.
+    pub ended_message: String,
+    /// Whether it has terminated and was not restarted yet.
+    pub is_terminated: bool,
     /// How often it was restarted.
     pub restarts: u64,
     /// Whether it runs.
     pub running: bool,
     pub ready: bool,
+    /// Whether it is an init container that runs as long as the pod.
+    pub is_sidecar: bool,
+    /// How long its startup and readiness probes let it be unready, from its start.
+    pub patience: Duration,
 }
 
 #[derive(Default, Deserialize)]
@@ -86,6 +97,53 @@ struct Item {
 struct Spec {
     node_name: Option<String>,
     tolerations: Vec<Toleration>,
+    init_containers: Vec<ContainerSpec>,
+    containers: Vec<ContainerSpec>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ContainerSpec {
+    name: String,
+    restart_policy: Option<String>,
+    startup_probe: Option<Probe>,
+    readiness_probe: Option<Probe>,
+}
+
+/// A probe (`Probe` of `k8s.io/api/core/v1`).
+#[derive(Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Probe {
+    initial_delay_seconds: u64,
+    period_seconds: u64,
+    failure_threshold: u64,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self { initial_delay_seconds: 0, period_seconds: 10, failure_threshold: 3 }
+    }
+}
+
+impl Probe {
+    /// The time in which it may fail: each of its attempts comes a period after the one before.
+    fn attempts(&self) -> u64 {
+        self.period_seconds.saturating_mul(self.failure_threshold)
+    }
+}
+
+impl ContainerSpec {
+    /// The readiness probe begins when the startup probe has succeeded, but not before its own delay.
+    fn patience(&self) -> Duration {
+        let of_startup = self
+            .startup_probe
+            .as_ref()
+            .map_or(0, |probe| probe.initial_delay_seconds.saturating_add(probe.attempts()));
+        let seconds = self.readiness_probe.as_ref().map_or(of_startup, |probe| {
+            of_startup.max(probe.initial_delay_seconds).saturating_add(probe.attempts())
+        });
+        Duration::from_secs(seconds)
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -110,6 +168,8 @@ struct Owner {
 #[serde(default, rename_all = "camelCase")]
 struct Status {
     phase: String,
+    reason: String,
+    message: String,
     conditions: Vec<Condition>,
     init_container_statuses: Vec<ContainerStatus>,
     container_statuses: Vec<ContainerStatus>,
@@ -157,24 +217,33 @@ struct Waiting {
 struct Terminated {
     exit_code: i64,
     reason: String,
+    message: String,
 }
 
 impl ContainerStatus {
-    fn read(self, init: bool) -> Container {
+    fn read(self, init: bool, specs: &[ContainerSpec]) -> Container {
+        let spec = specs.iter().find(|spec| spec.name == self.name);
         let (waiting, message) = match self.state.waiting {
             Some(Waiting { reason, message }) => (Some(reason), message),
             None => (None, String::new()),
         };
+        let is_terminated = self.state.terminated.is_some();
         let ended = self.state.terminated.or(self.last_state.terminated);
+        let (ended, ended_message) =
+            ended.map(|ended| ((ended.exit_code, ended.reason), ended.message)).unzip();
         Container {
             name: self.name,
             init,
             waiting,
             message,
-            ended: ended.map(|ended| (ended.exit_code, ended.reason)),
+            ended,
+            ended_message: ended_message.unwrap_or_default(),
+            is_terminated,
             restarts: self.restart_count,
             running: self.state.running.is_some(),
             ready: self.ready,
+            is_sidecar: init && spec.is_some_and(|spec| spec.restart_policy.as_deref() == Some("Always")),
+            patience: spec.map(ContainerSpec::patience).unwrap_or_default(),
         }
     }
 }
@@ -186,11 +255,13 @@ impl From<Item> for Pod {
         let unschedulable = unschedulable.map(|scheduled| scheduled.message.clone());
         let ready =
             status.phase == "Succeeded" || condition("Ready").is_some_and(|ready| ready.status == "True");
-        let read =
-            |statuses: Vec<ContainerStatus>, init| statuses.into_iter().map(move |status| status.read(init));
-        let containers = read(status.init_container_statuses, true);
-        let containers = containers.chain(read(status.container_statuses, false)).collect();
+        let init = status.init_container_statuses.into_iter();
+        let main = status.container_statuses.into_iter();
+        let containers = init.map(|status| status.read(true, &spec.init_containers));
+        let containers = containers.chain(main.map(|status| status.read(false, &spec.containers))).collect();
         let failed = status.phase == "Failed";
+        let rejected =
+            Some((status.reason, status.message)).filter(|(reason, _)| failed && !reason.is_empty());
         let Metadata { namespace, name, labels, deletion_timestamp, owner_references } = metadata;
         let owner = owner_references.into_iter().find(|owner| owner.controller);
         Self {
@@ -201,6 +272,7 @@ impl From<Item> for Pod {
             ready,
             leaving: deletion_timestamp.is_some(),
             failed,
+            rejected,
             owner: owner.map(|owner| (owner.kind, owner.name)),
             labels,
             tolerations: spec.tolerations,
@@ -247,6 +319,29 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn patience_follows_the_probes() {
+        let patience = |probes: serde_json::Value| {
+            let mut container = probes;
+            container["name"] = "c".into();
+            let pod = read(
+                &serde_json::json!({"spec": {"containers": [container]}, "status": {"containerStatuses": [{"name": "c"}]}}),
+            );
+            pod.containers[0].patience.as_secs()
+        };
+        use serde_json::json;
+        assert_eq!(patience(json!({})), 0);
+        // CoreDNS of k3s, and the defaults of the API server.
+        let coredns = json!({"initialDelaySeconds": 30, "periodSeconds": 10, "failureThreshold": 3});
+        assert_eq!(patience(json!({"readinessProbe": coredns})), 60);
+        assert_eq!(patience(json!({"readinessProbe": {"httpGet": {}}})), 30);
+        let startup = json!({"periodSeconds": 2, "failureThreshold": 105});
+        assert_eq!(patience(json!({"startupProbe": startup})), 210);
+        assert_eq!(patience(json!({"startupProbe": startup, "readinessProbe": coredns})), 240);
+        let endless = json!({"periodSeconds": u64::MAX, "failureThreshold": u64::MAX});
+        assert_eq!(patience(json!({"startupProbe": endless, "readinessProbe": endless})), u64::MAX);
+    }
+
+    #[test]
     fn toleration_covers_taint() {
         let taint = |key: &str, value: &str, effect: &str| Taint {
             key: key.to_owned(),
@@ -265,6 +360,11 @@ pub(crate) mod tests {
         ] {
             assert_eq!(read(text).covers(&gpu), covers, "{text}");
         }
+    }
+
+    /// A pod as the API server lists it.
+    pub(crate) fn read(pod: &serde_json::Value) -> Pod {
+        Item::deserialize(pod).unwrap().into()
     }
 
     /// Mutations of a pod as the API server lists it.

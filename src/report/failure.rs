@@ -64,9 +64,12 @@ pub(crate) struct FailureReport {
     /// Class `release`: other warning events of the object, the latest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<String>,
-    /// Class `release`: the last lines of the crashed container.
+    /// Class `release`: the last lines of the container that has crashed, or is not ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub container_logs: Vec<String>,
+    /// Class `release`: other blocked objects of the release, with their states.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also_blocked: Vec<String>,
     /// Class `release`: the hook of helmfile that failed or timed out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hook: Option<HookReport>,
@@ -156,7 +159,7 @@ impl FailureReport {
             }
             other => detail("reason").unwrap_or_else(|| clean(&other.to_string())),
         };
-        let Diagnosis { state, warnings, last_words, .. } = match error {
+        let Diagnosis { state, warnings, last_words, also_blocked, .. } = match error {
             Error::Release(failure) => failure.diagnosis.clone(),
             _ => Diagnosis::default(),
         };
@@ -184,6 +187,7 @@ impl FailureReport {
             state,
             events: clean_all(warnings),
             container_logs: clean_all(last_words),
+            also_blocked: clean_all(also_blocked),
             hook,
             others,
         }
@@ -308,6 +312,7 @@ impl FailureReport {
             state: None,
             events: Vec::new(),
             container_logs: Vec::new(),
+            also_blocked: Vec::new(),
             hook: None,
             others: Vec::new(),
         }

@@ -201,6 +201,8 @@ pub(crate) struct SyncRequest<'a> {
     pub before: &'a str,
     /// The generations of workloads before the sync, if they could be read.
     pub generations: Option<&'a Generations>,
+    /// The fix if no node has a CNI, and no release installs one.
+    pub missing_cni: Option<&'static str>,
 }
 
 /// Syncs these releases of a helmfile and returns what became of them.
@@ -242,7 +244,7 @@ pub(crate) async fn run(
     let syncing = tools.helmfile_sync(&helmfile.path, request.charts, options, |progress| {
         sync.borrow_mut().on_progress(progress);
     });
-    let watcher = Watcher::new(tools, request.fail_fast, request.before, request.generations);
+    let watcher = Watcher::new(tools, &request);
     let mut stopped: Option<ReleaseFailure> = None;
     let result = {
         tokio::pin!(syncing);

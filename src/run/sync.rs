@@ -39,6 +39,8 @@ pub(crate) struct Sync<'a> {
     pub lock: &'a Lock<'a>,
     /// The folder with the charts.
     pub charts: &'a Path,
+    /// The fix if no node has a CNI, and no release installs one.
+    pub missing_cni: Option<&'static str>,
 }
 
 /// Releases that are synced together.
@@ -178,6 +180,7 @@ impl Sync<'_> {
             fail_fast: self.settings.fail_fast,
             before: &before,
             generations: generations.as_ref(),
+            missing_cni: self.missing_cni,
         };
         let mut again = Retry::times(MAX_RETRIES);
         let mut wanted = step.releases.clone();

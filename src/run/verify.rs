@@ -6,7 +6,7 @@ mod warnings;
 use std::time::{Duration, Instant};
 
 use self::requests::Requests;
-use self::warnings::{Warnings, fix};
+use self::warnings::Warnings;
 use crate::base::error::Error;
 use crate::base::waiting::Waiting;
 pub(crate) use crate::desired::source::SyncSource;
@@ -101,7 +101,7 @@ fn late(after: Duration, (blocked, waiting_for): (Vec<Problem>, String)) -> Erro
 }
 
 fn failed(problem: Problem, after: Option<Duration>) -> Error {
-    let fix = fix(&problem, after.is_some());
+    let fix = problem.advice(after.is_some());
     let Problem { object, reason, .. } = problem;
     Error::Flux { object: object.to_string(), reason, fix, after }
 }

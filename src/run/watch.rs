@@ -24,9 +24,12 @@ use crate::desired::releases::Release;
 use crate::diagnose::deleted::DeletedWorkloads;
 use crate::diagnose::flux::stalled_instance;
 use crate::diagnose::pods::{PodProblem, Stage};
+use crate::observed::events::Event;
+use crate::observed::flux::Resource;
 use crate::observed::revisions::Generations;
 use crate::observed::workloads::{Workload, pending, unready_workloads};
-use crate::run::inspect::{Seen, diagnose};
+use crate::run::inspect::{Seen, diagnose, others};
+use crate::run::releases::SyncRequest;
 use crate::tools::Toolbox;
 
 /// Releases are not read before this age.
@@ -37,6 +40,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// After this time, workloads that helm has not changed stay unchanged: it renders the chart first. Hooks run before that.
 const APPLY_TIME: Duration = Duration::from_secs(30);
+
+/// How long pods wait for a CNI that no known release installs: another chart may bring one, or k3s a little later.
+const CNI_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The chart whose release waits for flux-operator.
 const FLUX: &str = "flux-instance";
@@ -67,20 +73,22 @@ pub(super) struct Watcher<'a> {
     deleted: RefCell<DeletedWorkloads>,
     /// When the progress was last logged.
     logged: Cell<Instant>,
+    /// The fix if no node has a CNI, and no release installs one.
+    missing_cni: Option<&'static str>,
+    /// The releases whose pods have waited for a CNI for [`CNI_TIMEOUT`].
+    without_cni: RefCell<BTreeSet<ReleaseId>>,
 }
 
 impl<'a> Watcher<'a> {
-    pub(super) fn new(
-        tools: &'a Toolbox,
-        fail_fast: bool,
-        before: &'a str,
-        generations: Option<&'a Generations>,
-    ) -> Self {
+    pub(super) fn new(tools: &'a Toolbox, request: &SyncRequest<'a>) -> Self {
+        let SyncRequest { fail_fast, before, generations, missing_cni, .. } = *request;
         Self {
             tools,
             fail_fast,
             before,
             generations,
+            missing_cni,
+            without_cni: RefCell::default(),
             woken: Notify::new(),
             problems: RefCell::default(),
             warned: RefCell::default(),
@@ -123,6 +131,7 @@ impl<'a> Watcher<'a> {
             unsettled = None;
             let at_work = at_work();
             let network_comes = at_work.iter().any(|one| installs_cni(one.release.chart_name()));
+            let ids: BTreeSet<_> = at_work.iter().map(|one| one.release.id()).collect();
             for one in at_work {
                 let young = one.since + MIN_AGE;
                 if Instant::now() < young {
@@ -132,6 +141,11 @@ impl<'a> Watcher<'a> {
                 // The cluster may be unreachable for a while; the next read shows.
                 match self.look(one, due, network_comes).await {
                     Ok(Look::Blocked(diagnosis)) => return (one.release.id(), diagnosis),
+                    // One of the others may install an unknown CNI.
+                    Ok(Look::WithoutCni(diagnosis)) if ids.is_subset(&self.without_cni.borrow()) => {
+                        return (one.release.id(), diagnosis);
+                    }
+                    Ok(Look::WithoutCni(_)) => unsettled = Some(earlier(unsettled, Instant::now() + PAUSE)),
                     Ok(Look::Unsettled(then)) => unsettled = Some(earlier(unsettled, then)),
                     Ok(Look::Settled) | Err(_) => {}
                 }
@@ -151,48 +165,91 @@ impl<'a> Watcher<'a> {
                 workload.is_unchanged = self.is_unchanged(workload);
             }
         }
-        let pending = pending(&seen.workloads, &id).join(", ");
+        let is_flux = one.release.chart_name() == FLUX;
+        let flux = if is_flux { Some(self.tools.observe_flux().await?) } else { None };
+        let mut pending = pending(&seen.workloads, &id);
+        if let Some(flux) = &flux {
+            pending.extend(seen.unready_controllers().map(Workload::words));
+            let unready = flux.instance.iter().filter(|instance| !instance.has("Ready", "True"));
+            pending.extend(unready.map(Resource::words));
+        }
+        let pending = pending.join(", ");
         show_progress(&id, one, &pending, due);
         let mut problems = seen.problems(self.tools, &id, self.before).await?;
         problems.extend(self.deleted.borrow_mut().find(&id, &seen.workloads));
         self.pending.borrow_mut().insert(id.clone(), pending);
-        if one.release.chart_name() == FLUX {
-            if let Some((object, state)) = stalled_instance(&self.tools.observe_flux().await?) {
-                let stalled =
-                    PodProblem { object, stage: Stage::Refused, state, crashed: None, is_current: true };
-                return Ok(Look::Blocked(diagnose(self.tools, &id, stalled, &seen.events).await));
+        if let Some(flux) = flux {
+            if let Some(problem) = stalled_instance(&flux) {
+                let fix = problem.advice(false);
+                let stalled = PodProblem::new(problem.object, Stage::Refused, problem.reason);
+                let diagnosis = diagnose(self.tools, &id, stalled, &seen.events).await;
+                return Ok(Look::Blocked(Diagnosis {
+                    fix: diagnosis.fix.clone().or(Some(fix)),
+                    ..diagnosis
+                }));
             }
             problems.extend(seen.flux_problems(self.before));
         }
         let mut unsettled = None;
         let mut there = BTreeSet::new();
-        for problem in problems {
+        let mut lacks_cni = None;
+        // A pod that runs without a CNI may be that of an unknown one.
+        let missing_cni = self.missing_cni.filter(|_| seen.nodes_of_waiting(&id).is_empty());
+        for problem in &problems {
             let known = find(&problem.state);
             let ends = problem.is_current
                 && (known.is_some_and(KnownFailure::is_permanent)
-                    || (self.fail_fast && rarely_recovers(&problem, known)));
-            let warned = (id.clone(), key(&problem));
+                    || (self.fail_fast && rarely_recovers(problem, known)));
+            let warned = (id.clone(), key(problem));
             let key = (id.clone(), warned.1.clone(), problem.is_current);
             there.insert(key.clone());
+            let since = *self.problems.borrow_mut().entry(key).or_insert_with(Instant::now);
+            let cni_fix = missing_cni.filter(|_| known.is_some_and(|known| waits_for_network(known.id)));
+            if cni_fix.is_some() {
+                let late = since + CNI_TIMEOUT;
+                if Instant::now() >= late {
+                    lacks_cni = lacks_cni.or(Some(problem));
+                } else {
+                    unsettled = Some(earlier(unsettled, late));
+                }
+            }
             if self.warned.borrow().contains(&warned) && !ends {
                 continue;
             }
-            let since = *self.problems.borrow_mut().entry(key).or_insert_with(Instant::now);
-            let worth_a_warning = since + grace(problem.stage, known, network_comes);
+            let worth_a_warning = since + grace(problem, known, network_comes);
             if Instant::now() < worth_a_warning {
                 unsettled = Some(earlier(unsettled, worth_a_warning));
                 continue;
             }
-            let diagnosis = diagnose(self.tools, &id, problem, &seen.events).await;
+            let diagnosis = self.diagnose(&id, problem, &seen.events).await;
             if ends {
-                return Ok(Look::Blocked(diagnosis));
+                return Ok(Look::Blocked(Diagnosis {
+                    also_blocked: others(&problems, problem),
+                    ..diagnosis
+                }));
             }
             warn(&id, diagnosis);
             self.warned.borrow_mut().insert(warned);
         }
         // A problem that recurs gets a grace period again.
         self.problems.borrow_mut().retain(|key, _| key.0 != id || there.contains(key));
+        if let Some(problem) = lacks_cni {
+            self.without_cni.borrow_mut().insert(id.clone());
+            let diagnosis = self.diagnose(&id, problem, &seen.events).await;
+            return Ok(Look::WithoutCni(Diagnosis { also_blocked: others(&problems, problem), ..diagnosis }));
+        }
+        self.without_cni.borrow_mut().remove(&id);
         Ok(unsettled.map_or(Look::Settled, Look::Unsettled))
+    }
+
+    /// The diagnosis of a problem; of pods that wait for a CNI, with the fix of the preflight.
+    async fn diagnose(&self, release: &ReleaseId, problem: &PodProblem, events: &[Event]) -> Diagnosis {
+        let diagnosis = diagnose(self.tools, release, problem.clone(), events).await;
+        let waits = find(&problem.state).is_some_and(|known| waits_for_network(known.id));
+        match self.missing_cni.filter(|_| waits) {
+            Some(fix) => Diagnosis { cause: Some(NO_CNI), fix: Some(fix.to_owned()), ..diagnosis },
+            None => diagnosis,
+        }
     }
 
     /// Whether a workload has not changed since before the sync, or that is unknown.
@@ -211,6 +268,9 @@ fn earlier(one: Option<Instant>, other: Instant) -> Instant {
     one.map_or(other, |one| one.min(other))
 }
 
+/// The cause if no node can run pods.
+const NO_CNI: &str = "the nodes wait for a CNI, and no release installs a known one";
+
 /// The result of reading a release.
 enum Look {
     /// Nothing new.
@@ -219,11 +279,14 @@ enum Look {
     Unsettled(Instant),
     /// The release cannot become ready.
     Blocked(Diagnosis),
+    /// Its pods wait for a CNI for too long.
+    WithoutCni(Diagnosis),
 }
 
 /// Identifies a problem across reads, although its message counts up and its pod is replaced.
 fn key(problem: &PodProblem) -> String {
-    let known = find(&problem.state).map(|known| known.id);
+    // A container that crashes alternates between two states.
+    let known = if problem.is_crash() { Some("crash") } else { find(&problem.state).map(|known| known.id) };
     // Without the suffix that a controller adds.
     let ObjectRef { kind, namespace, name } = &problem.object;
     let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name);
@@ -235,9 +298,9 @@ fn key(problem: &PodProblem) -> String {
 
 /// How long a problem must exist before it deserves a warning: many resolve themselves while a cluster comes up.
 /// `network_comes` says whether the network plugin is being installed: until then no node is ready, and its images are large.
-fn grace(stage: Stage, known: Option<&KnownFailure>, network_comes: bool) -> Duration {
+fn grace(problem: &PodProblem, known: Option<&KnownFailure>, network_comes: bool) -> Duration {
     let known = known.map_or("", |known| known.id);
-    Duration::from_secs(match stage {
+    let usual = Duration::from_secs(match problem.stage {
         _ if waits_for_network(known) && network_comes => 60,
         _ if waits_for_network(known) => 3,
         // It is created some seconds after its namespace.
@@ -248,7 +311,8 @@ fn grace(stage: Stage, known: Option<&KnownFailure>, network_comes: bool) -> Dur
         Stage::Unplaced | Stage::Refused | Stage::Ended => 2,
         Stage::Node | Stage::Warned => 8,
         Stage::Unready | Stage::Follows => 20,
-    })
+    });
+    usual.max(problem.patience)
 }
 
 /// Whether a known failure may be over once the network works and nodes are ready.
@@ -295,9 +359,10 @@ fn words(release: &ReleaseId, pending: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnose::pods::LogSource;
 
     fn problem(object: &str, stage: Stage, words: &str) -> PodProblem {
-        PodProblem { object: object.into(), stage, state: words.to_owned(), crashed: None, is_current: true }
+        PodProblem::new(object.into(), stage, words.to_owned())
     }
 
     #[test]
@@ -313,13 +378,35 @@ mod tests {
     }
 
     #[test]
+    fn the_two_states_of_a_crash_are_one_problem() {
+        let crash = |stage, state: &str| {
+            let logs = Some(LogSource { container: "main".to_owned(), is_previous: true });
+            key(&PodProblem { logs, ..problem("Pod n/a-b", stage, state) })
+        };
+        let exited = crash(Stage::Ended, "container main, exited with code 3 (Error), 0 restarts");
+        let waits = "container main: CrashLoopBackOff, exited with code 3 (Error), 1 restarts";
+        assert_eq!(exited, crash(Stage::Unstarted, waits));
+        assert_ne!(exited, key(&problem("Pod n/a-b", Stage::Unstarted, "container main: ImagePullBackOff")));
+    }
+
+    #[test]
+    fn probes_decide_the_patience() {
+        let (stage, state) = (Stage::Unready, "container main: running but not ready");
+        let patience = Duration::from_secs(65);
+        let slow = PodProblem { patience, ..problem("Pod n/a-b", stage, state) };
+        assert_eq!(grace(&slow, find(state), false), patience);
+        let fast = PodProblem { patience: Duration::from_secs(5), ..slow };
+        assert_eq!(grace(&fast, find(state), false).as_secs(), 20);
+    }
+
+    #[test]
     fn short_problems_are_not_warned_of() {
-        let wait = |stage, state: &str| grace(stage, find(state), true).as_secs();
+        let wait = |stage, state: &str| grace(&problem("Pod n/a", stage, state), find(state), true).as_secs();
         assert_eq!(wait(Stage::Unstarted, "container main: ImagePullBackOff"), 0);
         assert_eq!(wait(Stage::Unplaced, "1 Insufficient cpu."), 2);
         let no_node = "untolerated taint {node.kubernetes.io/not-ready: }";
         assert_eq!(wait(Stage::Unplaced, no_node), 60);
-        assert_eq!(grace(Stage::Unplaced, find(no_node), false).as_secs(), 3);
+        assert_eq!(grace(&problem("Pod n/a", Stage::Unplaced, no_node), find(no_node), false).as_secs(), 3);
         assert!(wait(Stage::Unready, "container main: running but not ready") > 10);
         assert!(wait(Stage::Warned, "Unhealthy: Startup probe failed: connection refused") > 10);
         let rarely_recovers =

@@ -128,10 +128,75 @@ fn unready_pod_is_named() {
         "resume": "k3s-boot apps -o json --from apps",
         "release": "kube-system/cilium",
         "object": pod,
-        "state": "container operator: CrashLoopBackOff: back-off 40s restarting failed container, exited with code 1 (Error), 4 restarts",
+        "state": "container operator: CrashLoopBackOff, exited with code 1 (Error), 4 restarts",
         "container_logs": ["level=info starting", "level=fatal no such flag"],
     });
     assert_eq!(ran.report()["failure"], expected);
+}
+
+/// The same objects under another name.
+fn renamed(objects: &[Value], name: &str) -> Vec<Value> {
+    let text = serde_json::to_string(objects).unwrap();
+    serde_json::from_str(
+        &text.replace("cilium-operator", name).replace("\"operator\"", &format!("\"{name}\"")),
+    )
+    .unwrap()
+}
+
+#[test]
+fn all_blocked_pods_are_named() {
+    let late = "resource Deployment/kube-system/cilium-operator not ready. status: InProgress\n  context deadline exceeded";
+    let image = "docker.io/library/nginx:1.99";
+    let head = "failed to do request: Head \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: Temporary failure in name resolution";
+    let message = format!(
+        "failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": {head}"
+    );
+    let pull = json!({"phase": "Pending", "containerStatuses": [{"name": "operator", "state": {"waiting":
+        {"reason": "ImagePullBackOff", "message": format!("Back-off pulling image \"{image}\": ErrImagePull: {message}")}}}]});
+    let unready = json!({"phase": "Running", "containerStatuses": [{"name": "operator", "ready": false, "state": {"running": {}}}]});
+    let objects = [
+        &waiting_pod(&pull)[..],
+        &renamed(&waiting_pod(&unready), "relay"),
+        &renamed(&waiting_pod(&pull), "ui"),
+    ]
+    .concat();
+    let ran = sync_fails(late).objects(objects).args(&["-o", "json"]).run();
+    ran.assert().code(6);
+    let failure = &ran.report()["failure"];
+    assert_eq!(failure["object"], "Pod kube-system/cilium-operator-6f5d4c-x2x4z");
+    let whole = format!(
+        "container operator: ImagePullBackOff: Back-off pulling image \"{image}\": ErrImagePull: {message}"
+    );
+    assert_eq!(failure["state"], whole);
+    let short =
+        format!("container ui: ImagePullBackOff: Back-off pulling image \"{image}\": ErrImagePull: {head}");
+    let others = json!([
+        format!("Pod kube-system/ui-6f5d4c-x2x4z: {short}"),
+        "Pod kube-system/relay-6f5d4c-x2x4z: container relay: running but not ready"
+    ]);
+    assert_eq!(failure["also_blocked"], others);
+    assert!(
+        ran.stderr.contains(&head.replace('"', "\\\""))
+            && !ran.stderr.contains("failed to resolve reference"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn an_unready_container_has_logs() {
+    let late = "resource Deployment/kube-system/cilium-operator not ready. status: InProgress\n  context deadline exceeded";
+    let unready = json!({"phase": "Running", "containerStatuses": [{"name": "operator", "ready": false, "state": {"running": {}}}]});
+    let logs = |text: &str| {
+        json!({"tool": "api", "stdout": text,
+        "args": ["GET", "/api/v1/namespaces/kube-system/pods/cilium-operator-6f5d4c-x2x4z/log?container=operator&previous=false*"]})
+    };
+    let run = |text: &str| sync_fails(late).rule(logs(text)).objects(waiting_pod(&unready)).run();
+    let ran = run("level=info waiting for etcd\n");
+    ran.assert().code(6);
+    assert!(ran.stderr.contains("container_logs=\"level=info waiting for etcd\""), "{}", ran.stderr);
+    let ran = run("unable to retrieve container logs for containerd://98404cb4e006");
+    assert!(!ran.stderr.contains("container_logs"), "{}", ran.stderr);
 }
 
 #[test]

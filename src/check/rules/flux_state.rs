@@ -2,6 +2,7 @@
 
 use crate::base::finding::Finding;
 use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
+use crate::diagnose::flux::stalled;
 use crate::observed::Live;
 
 pub(super) const RULE: Rule = Rule {
@@ -24,14 +25,12 @@ fn check(_: &Facts<'_>, live: &Live) -> Answer {
         return Answer::not_applicable("the cluster has no FluxInstance");
     };
     let mut found = Vec::new();
-    if let Some(stalled) = instance.condition("Stalled").filter(|condition| condition.status == "True") {
-        found.push(
-            Finding::warning(RULE.id, "FluxInstance is stalled")
-                .with("object", instance.object())
-                .with("reason", format!("{}: {}", stalled.reason, stalled.message))
-                .fix("set `instance.distribution.artifact` to the tag of the flux-operator version, or upgrade both charts"),
-        );
-    }
+    found.extend(stalled(instance).map(|problem| {
+        Finding::warning(RULE.id, "FluxInstance is stalled")
+            .with("object", instance.object())
+            .with("reason", &problem.reason)
+            .fix(problem.advice(false))
+    }));
     if instance.spec.sync.is_none() {
         found.push(
             Finding::warning(RULE.id, "Flux has no source to sync")
@@ -54,6 +53,10 @@ mod tests {
     use crate::observed::claims::Claims;
 
     fn messages(instance: Option<Value>) -> Vec<String> {
+        found(instance).into_iter().map(|finding| finding.summary).collect()
+    }
+
+    fn found(instance: Option<Value>) -> Vec<Finding> {
         let instance = instance.map(|instance| serde_json::from_value(instance).unwrap());
         let live = Live { claims: Ok(Claims { instance, ..Claims::default() }), ..Live::default() };
         let facts = Facts {
@@ -63,7 +66,7 @@ mod tests {
             manifests: &Manifests::default(),
         };
         match check(&facts, &live) {
-            Answer::Found(found) => found.into_iter().map(|finding| finding.summary).collect(),
+            Answer::Found(found) => found,
             answer => {
                 assert!(matches!(answer, Answer::Ok | Answer::NotApplicable(_)));
                 Vec::new()
@@ -82,5 +85,20 @@ mod tests {
         assert!(messages(Some(instance(&sync, "Ready", "True"))).is_empty());
         assert_eq!(messages(Some(instance(&sync, "Stalled", "True"))), ["FluxInstance is stalled"]);
         assert_eq!(messages(Some(instance(&json!({}), "Ready", "True"))), ["Flux has no source to sync"]);
+    }
+
+    #[test]
+    fn only_the_message_of_a_newer_flux_gets_the_advice_to_pin() {
+        let fix = |message: &str| {
+            let instance = json!({"kind": "FluxInstance", "metadata": {"name": "flux", "namespace": "flux-system", "generation": 1},
+                "spec": {"sync": {"kind": "GitRepository", "url": "ssh://x"}}, "status": {"conditions": [
+                    {"type": "Stalled", "status": "True", "reason": "BuildFailed", "message": message, "observedGeneration": 1}]}});
+            found(Some(instance)).remove(0).fix.unwrap()
+        };
+        let newer = "build failed: add operation does not apply: doc is missing path: \"/spec/versions/1/schema\": missing value";
+        assert!(fix(newer).starts_with("pin `instance.distribution.artifact`"));
+        let other =
+            "build failed: failed to read /etc/os-release: open /etc/os-release: no such file or directory";
+        assert_eq!(fix(other), "kubectl --namespace flux-system describe fluxinstance flux");
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use humantime::parse_rfc3339;
 
 use crate::base::finding::{Finding, Severity};
+use crate::check::scheduling::missing_cni_fix;
 use crate::check::{Answer, Check, Facts, Group, Inspection, NO_NODES, Needs, Rule};
 use crate::observed::Live;
 use crate::observed::node::Node;
@@ -64,11 +65,7 @@ fn not_ready(facts: &Facts<'_>, node: &Node) -> Option<Finding> {
         return is_missing.then(|| {
             Finding::warning(RULE.id, "Node waits for a CNI, and no release installs a known one")
                 .with("node", &node.name)
-                .fix(if facts.k3s().is_ok() {
-                    "add a CNI to the helmfile, or enable flannel in k3s"
-                } else {
-                    "add a CNI to the helmfile"
-                })
+                .fix(missing_cni_fix(facts.k3s().is_ok()))
         });
     }
     let (severity, message) = if was_ready(node) {

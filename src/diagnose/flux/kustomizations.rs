@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::known_failures::{KnownFailure, find};
 use crate::base::object_ref::ObjectRef;
 use crate::observed::flux::{Condition, Dependency, Resource};
 
@@ -33,6 +34,18 @@ impl Problem {
     /// Object and reason in one text.
     pub(crate) fn words(&self) -> String {
         format!("{}: {}", self.object, self.reason)
+    }
+
+    /// What to do about it, or where to look. With `is_late` the timeout has expired.
+    pub(crate) fn advice(&self, is_late: bool) -> String {
+        // It is no release: a fix that names one is none.
+        let known = self.fix.or_else(|| find(&self.words()).and_then(KnownFailure::general_fix));
+        if let Some(fix) = known {
+            return fix.to_owned();
+        }
+        let ObjectRef { kind, namespace, name } = &self.object;
+        let more = if is_late { "  # to wait longer, set --verify-timeout and --timeout" } else { "" };
+        format!("kubectl --namespace {namespace} describe {} {name}{more}", kind.to_lowercase())
     }
 }
 

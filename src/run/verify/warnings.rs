@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::base::diagnosis::Diagnosis;
-use crate::base::known_failures::{KnownFailure, find};
+use crate::base::known_failures::find;
 use crate::base::logger::{self, Level};
-use crate::base::object_ref::ObjectRef;
 use crate::base::release_id::ReleaseId;
 use crate::diagnose::flux::Problem;
 use crate::diagnose::pods::Stage;
@@ -103,21 +102,9 @@ const BELOW: &str = "Flux failed to reconcile";
 fn log(message: &'static str, problem: &Problem) {
     let diagnosis = Diagnosis {
         cause: find(&problem.words()).map(|known| known.cause),
-        fix: Some(fix(problem, false)),
+        fix: Some(problem.advice(false)),
         object: Some(problem.object.to_string()),
         ..Diagnosis::default()
     };
     logger::log(Level::Warn, message, &diagnosis.fields(Some(problem.reason.clone())));
-}
-
-/// What to do about a problem, or where to look. With `is_late` the timeout has expired.
-pub(super) fn fix(problem: &Problem, is_late: bool) -> String {
-    // It is no release: a fix that names one is none.
-    let known = problem.fix.or_else(|| find(&problem.words()).and_then(KnownFailure::general_fix));
-    if let Some(fix) = known {
-        return fix.to_owned();
-    }
-    let ObjectRef { kind, namespace, name } = &problem.object;
-    let more = if is_late { "  # to wait longer, set --verify-timeout and --timeout" } else { "" };
-    format!("kubectl --namespace {namespace} describe {} {name}{more}", kind.to_lowercase())
 }
