@@ -48,3 +48,4 @@ mod terminal;
 mod unknown;
 mod verify;
 mod versions;
+mod waiting;

@@ -397,7 +397,7 @@ fn unready_flux_controller_is_named_while_waiting() {
     let ran = running.wait();
     ran.assert().code(130);
     let line = ran.stdout.lines().find(|line| line.contains("Flux is blocked")).unwrap();
-    assert_snapshot!(line, @r#"[TS] WARN Flux is blocked object="Pod flux-system/source-controller-6f5d4c-x2x4z" state="container manager: ImagePullBackOff: Back-off pulling image \"ghcr.io/x:1\": ErrImagePull: ghcr.io/x:1: not found" cause="the image or tag does not exist in the registry" fix="correct the image tag in the values, or the chart version" "#);
+    assert_snapshot!(line, @r#"[TS] WARN Flux is blocked object="Pod flux-system/source-controller-6f5d4c-x2x4z" state="container manager: ImagePullBackOff: Back-off pulling image \"ghcr.io/x:1\": ErrImagePull: not found" cause="the image or tag does not exist in the registry" fix="correct the image tag in the values, or the chart version" "#);
 }
 
 #[cfg(target_os = "linux")]

@@ -209,7 +209,7 @@ fn unready_workload_is_shown_with_its_last_event() {
     ];
     let fixture = fixture.objects(cluster(0)).objects(warnings);
     let ran = run_status(&fixture);
-    let line = "  ✗ Release kube-system/cilium: DaemonSet kube-system/cilium 0/1 ready: Failed: pull with [redacted] failed\\nforever";
+    let line = "  ✗ Release kube-system/cilium: DaemonSet kube-system/cilium 0/1 ready: Failed: pull with [redacted] failed forever";
     assert_eq!(ran.stdout.lines().last(), Some(line), "{}", ran.stdout);
     let report = report(fixture);
     assert_eq!(report["result"], "not-ready");

@@ -152,6 +152,7 @@ const SOURCES: &[&str] = &[
     "settings.rs",          // env
     "tools/sops.rs",        // sops
     "report/version.rs",    // the name of the program
+    "diagnose/flux/kustomizations.rs", // kubectl describe, which shows
     "run/failures.rs",      // the reason of a release, in words
     "run/releases.rs",      // k3s-boot status, which shows
     "run/verify/warnings.rs", // k3s-boot status and kubectl describe, which show
