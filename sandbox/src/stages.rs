@@ -236,15 +236,15 @@ fn simulated_stages(name: &str, hold: &Hold, behavior: &PodBehavior) -> Vec<Valu
         json!({"key": hold.names(), "operator": "Exists"}),
     ];
     let patch = |template: &str| json!([{"subresource": "status", "root": "status", "type": "merge", "template": template}]);
-    let states = state.states();
+    let alternatives = state.states();
     let unstarted = json!({"key": ".status.startTime", "operator": "DoesNotExist"});
     let first = json!({
         "event": {"type": "Warning", "reason": reason, "message": message},
-        "patches": patch(&state.template(&states[0])),
+        "patches": patch(&state.template(&alternatives[0])),
     });
     let expressions = [&matches[..], &[unstarted]].concat();
     let mut stages = vec![stage(name, "Pod", &json!(expressions), &first)];
-    if let [one, other] = &states[..] {
+    if let [one, other] = &alternatives[..] {
         for (suffix, from, to) in [(NEXT[1], one, other), (NEXT[2], other, one)] {
             let key =
                 format!(".status.{}[0].state | (.waiting.reason // .terminated.reason)", state.statuses());

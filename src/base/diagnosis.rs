@@ -28,7 +28,7 @@ const MAX_FIELD: usize = 600;
 const MAX_LOGS: usize = 2000;
 
 /// Shortens a text for the log: omits what it repeats, then cuts off the end.
-pub(crate) fn shortened(text: String) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     let text = text.lines().map(without_repeats).collect::<Vec<_>>().join("\n");
     if text.len() <= MAX_FIELD {
         return text;
@@ -72,9 +72,10 @@ impl Diagnosis {
     pub(crate) fn details(self, reason: Option<String>) -> Vec<(&'static str, String)> {
         let Self { object, state, cause, warnings, last_words, also_blocked, fix: _ } = self;
         let joined = |lines: Vec<String>| Some(lines.join("\n")).filter(|lines| !lines.is_empty());
-        let (events, container_logs) = (joined(warnings).map(shortened), joined(last_words).map(end));
+        let (events, container_logs) =
+            (joined(warnings).map(|text| shortened(&text)), joined(last_words).map(end));
         let also_blocked = joined(also_blocked);
-        let (state, reason) = (state.map(shortened), reason.map(shortened));
+        let (state, reason) = (state.as_deref().map(shortened), reason.map(|text| shortened(&text)));
         let cause = cause.map(ToOwned::to_owned);
         let all = [
             ("object", object),
@@ -108,15 +109,15 @@ mod tests {
         );
         let back_off =
             format!("container main: ImagePullBackOff: Back-off pulling image \"{image}\": ErrImagePull");
-        assert_eq!(shortened(format!("{back_off}: {pulled}")), format!("{back_off}: {head}"));
-        assert_eq!(shortened(pulled), format!("failed to pull and unpack image \"{image}\": {head}"));
-        assert_eq!(shortened(format!("{back_off}: {image}: not found")), format!("{back_off}: not found"));
+        assert_eq!(shortened(&format!("{back_off}: {pulled}")), format!("{back_off}: {head}"));
+        assert_eq!(shortened(&pulled), format!("failed to pull and unpack image \"{image}\": {head}"));
+        assert_eq!(shortened(&format!("{back_off}: {image}: not found")), format!("{back_off}: not found"));
         for whole in [
             "cannot patch \"cilium-operator\" with kind Deployment: Deployment.apps \"cilium-operator\" is invalid: spec.selector: Invalid value",
             "a: b\nb: a",
             "",
         ] {
-            assert_eq!(shortened(whole.to_owned()), whole);
+            assert_eq!(shortened(whole), whole);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::object_ref::ObjectRef;
 use crate::observed::events::{Event, latest};
-use crate::observed::pods::{Container, Pod};
+use crate::observed::pods::{Container, Phase, Pod};
 
 /// How far an object got, the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,11 +53,11 @@ pub(crate) struct LogSource {
 }
 
 impl PodProblem {
-    pub(crate) fn new(object: ObjectRef, stage: Stage, state: String) -> Self {
+    pub(crate) fn new(object: ObjectRef, stage: Stage, words: String) -> Self {
         Self {
             object,
             stage,
-            state,
+            state: words,
             logs: None,
             is_current: true,
             patience: Duration::ZERO,
@@ -146,8 +146,8 @@ fn problem(pod: &Pod, warnings: Warnings<'_>) -> Option<PodProblem> {
         let state = container_state(container, None);
         return Some(PodProblem { logs: crash_logs(container), ..new(Stage::Ended, state) });
     }
-    let unready = pod.containers.iter().find(|one| one.running && !one.ready);
-    let is_initializing = unready.is_some_and(|one| one.init && !one.is_sidecar);
+    let unready = pod.containers.iter().find(|one| one.phase == Phase::Running && !one.ready);
+    let is_initializing = unready.is_some_and(|one| one.init);
     let patience = if is_initializing {
         INIT_PATIENCE
     } else {
@@ -187,9 +187,10 @@ const CRASH_LOOP: &str = "CrashLoopBackOff";
 
 /// Whether a container has crashed after a restart. Until the kubelet waits for the next restart, it reports only the exit.
 fn is_crash_looping(container: &Container) -> bool {
-    let Container { waiting, ended, is_terminated, restarts, ready, .. } = container;
+    let Container { waiting, ended, phase, restarts, ready, .. } = container;
     let has_failed = ended.as_ref().is_some_and(|(code, _)| *code != 0);
-    waiting.as_deref() == Some(CRASH_LOOP) || (*is_terminated && *restarts > 0 && !ready && has_failed)
+    waiting.as_deref() == Some(CRASH_LOOP)
+        || (*phase == Phase::Terminated && *restarts > 0 && !ready && has_failed)
 }
 
 /// Why the runtime could not start a container that has been restarted since (containerd; `ContainerCannotRun` of older runtimes).
@@ -201,7 +202,7 @@ fn start_error(container: &Container) -> Option<&str> {
 /// The logs of a container that has crashed; none if it did not run.
 fn crash_logs(container: &Container) -> Option<LogSource> {
     container.ended.as_ref().filter(|_| start_error(container).is_none())?;
-    Some(LogSource { container: container.name.clone(), is_previous: !container.is_terminated })
+    Some(LogSource { container: container.name.clone(), is_previous: container.phase != Phase::Terminated })
 }
 
 /// `pull_error` is the event that says why the image could not be pulled.

@@ -79,10 +79,10 @@ pub(crate) fn of_workload(workload: &Workload, pods: &[Pod], warnings: Warnings<
     let said = event.map(|event| format!("{}: {}", event.reason, event.message));
     // Without a provisioner there is no event.
     let unsaid = (workload.kind == CLAIM).then(|| format!("{CLAIM} not bound"));
-    let Some(state) = said.or(unsaid) else { return Vec::new() };
+    let Some(words) = said.or(unsaid) else { return Vec::new() };
     let refused = event.is_some_and(|event| event.reason == "FailedCreate");
     let stage = if refused { Stage::Refused } else { Stage::Warned };
-    let problem = PodProblem::new(workload.object(), stage, state);
+    let problem = PodProblem::new(workload.object(), stage, words);
     vec![PodProblem { is_current: !workload.is_unchanged, ..problem }]
 }
 
@@ -212,7 +212,7 @@ mod tests {
             let problem = of_workload(&deployment, pods, Warnings::default()).remove(0);
             (problem.patience, problem.is_single)
         };
-        assert_eq!(found(&[new.clone()]), (Duration::ZERO, true));
+        assert_eq!(found(std::slice::from_ref(&new)), (Duration::ZERO, true));
         let old = Pod { ready: true, ..pod("a") };
         assert_eq!(found(&[old.clone(), new.clone()]), (ROLLOUT_PATIENCE, true));
         assert_eq!(found(&[Pod { leaving: true, ..old }, new]), (ROLLOUT_PATIENCE, true));

@@ -57,11 +57,22 @@ impl Toleration {
     }
 }
 
+/// What a container does now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It waits for its start or its restart.
+    #[default]
+    Waiting,
+    Running,
+    /// It has ended and was not restarted yet.
+    Terminated,
+}
+
 /// A container of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Container {
     pub name: String,
-    /// Whether it is an init container.
+    /// Whether it is an init container that must end. Sidecars are containers like the others.
     pub init: bool,
     /// The reason why it is waiting, such as `ImagePullBackOff`.
     pub waiting: Option<String>,
@@ -71,15 +82,10 @@ pub(crate) struct Container {
     pub ended: Option<(i64, String)>,
     /// The message about its last termination, such as why the runtime could not start it.
     pub ended_message: String,
-    /// Whether it has terminated and was not restarted yet.
-    pub is_terminated: bool,
     /// How often it was restarted.
     pub restarts: u64,
-    /// Whether it runs.
-    pub running: bool,
+    pub phase: Phase,
     pub ready: bool,
-    /// Whether it is an init container that runs as long as the pod.
-    pub is_sidecar: bool,
     /// How long its startup and readiness probes let it be unready, from its start.
     pub patience: Duration,
 }
@@ -223,26 +229,29 @@ struct Terminated {
 impl ContainerStatus {
     fn read(self, init: bool, specs: &[ContainerSpec]) -> Container {
         let spec = specs.iter().find(|spec| spec.name == self.name);
+        let phase = match &self.state {
+            State { terminated: Some(_), .. } => Phase::Terminated,
+            State { running: Some(_), .. } => Phase::Running,
+            _ => Phase::Waiting,
+        };
         let (waiting, message) = match self.state.waiting {
             Some(Waiting { reason, message }) => (Some(reason), message),
             None => (None, String::new()),
         };
-        let is_terminated = self.state.terminated.is_some();
+        let is_sidecar = spec.is_some_and(|spec| spec.restart_policy.as_deref() == Some("Always"));
         let ended = self.state.terminated.or(self.last_state.terminated);
         let (ended, ended_message) =
             ended.map(|ended| ((ended.exit_code, ended.reason), ended.message)).unzip();
         Container {
             name: self.name,
-            init,
+            init: init && !is_sidecar,
             waiting,
             message,
             ended,
             ended_message: ended_message.unwrap_or_default(),
-            is_terminated,
             restarts: self.restart_count,
-            running: self.state.running.is_some(),
+            phase,
             ready: self.ready,
-            is_sidecar: init && spec.is_some_and(|spec| spec.restart_policy.as_deref() == Some("Always")),
             patience: spec.map(ContainerSpec::patience).unwrap_or_default(),
         }
     }
@@ -320,6 +329,8 @@ pub(crate) mod tests {
 
     #[test]
     fn patience_follows_the_probes() {
+        use serde_json::json;
+
         let patience = |probes: serde_json::Value| {
             let mut container = probes;
             container["name"] = "c".into();
@@ -328,7 +339,6 @@ pub(crate) mod tests {
             );
             pod.containers[0].patience.as_secs()
         };
-        use serde_json::json;
         assert_eq!(patience(json!({})), 0);
         // CoreDNS of k3s, and the defaults of the API server.
         let coredns = json!({"initialDelaySeconds": 30, "periodSeconds": 10, "failureThreshold": 3});

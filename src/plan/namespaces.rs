@@ -60,7 +60,7 @@ fn stuck(finding: Finding, message: &str) -> Finding {
     ))
 }
 
-/// The APIServices that the message of the namespace controller names by `GROUP/VERSION` (`ErrGroupDiscoveryFailed` of
+/// The `APIService`s that the message of the namespace controller names by `GROUP/VERSION` (`ErrGroupDiscoveryFailed` of
 /// client-go).
 fn api_services(message: &str) -> Vec<String> {
     let Some((_, groups)) = message.split_once("the complete list of server APIs: ") else {

@@ -254,7 +254,7 @@ const MAX_OTHERS: usize = 5;
 /// The other objects that are blocked, with their states.
 pub(super) fn others(problems: &[PodProblem], first: &PodProblem) -> Vec<String> {
     let others: Vec<_> = problems.iter().filter(|problem| problem.object != first.object).collect();
-    let words = |problem: &&PodProblem| format!("{}: {}", problem.object, shortened(problem.state.clone()));
+    let words = |problem: &&PodProblem| format!("{}: {}", problem.object, shortened(&problem.state));
     let mut named: Vec<_> = others.iter().take(MAX_OTHERS).map(words).collect();
     if others.len() > MAX_OTHERS {
         named.push(format!("and {} more", others.len() - MAX_OTHERS));

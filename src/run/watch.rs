@@ -391,9 +391,9 @@ mod tests {
 
     #[test]
     fn probes_decide_the_patience() {
-        let (stage, state) = (Stage::Unready, "container main: running but not ready");
+        let state = "container main: running but not ready";
         let patience = Duration::from_secs(65);
-        let slow = PodProblem { patience, ..problem("Pod n/a-b", stage, state) };
+        let slow = PodProblem { patience, ..problem("Pod n/a-b", Stage::Unready, state) };
         assert_eq!(grace(&slow, find(state), false), patience);
         let fast = PodProblem { patience: Duration::from_secs(5), ..slow };
         assert_eq!(grace(&fast, find(state), false).as_secs(), 20);

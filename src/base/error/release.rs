@@ -73,7 +73,7 @@ impl HookFailure {
         let command = Some(self.command.clone()).filter(|command| !command.is_empty());
         let all = [
             ("event", self.event.map(ToOwned::to_owned)),
-            ("command", command.map(shortened)),
+            ("command", command.as_deref().map(shortened)),
             ("exit_code", self.exit_code.map(|code| code.to_string())),
         ];
         all.into_iter().filter_map(|(key, value)| Some((key, value?)))
@@ -81,7 +81,7 @@ impl HookFailure {
 
     /// Its output, if the reason does not show all of it.
     fn output(&self) -> Option<(&'static str, String)> {
-        (self.output.len() > 1).then(|| ("output", shortened(self.output.join("\n"))))
+        (self.output.len() > 1).then(|| ("output", shortened(&self.output.join("\n"))))
     }
 }
 

@@ -83,6 +83,114 @@ fn the_state_of_a_pod_is_a_known_failure() {
 /// Pods as the kubelet of k3s v1.36.3 reports them, four minutes after they were created.
 const RECORDED: &str = include_str!("../recorded/pods-k3s-1.36.3.json");
 
+const NO_NAME: &str = "lookup registry-1.docker.io: Temporary failure in name resolution";
+
+/// The pod, how far it got, the begin and the end of its state, and whether the logs of the previous instance count.
+const CASES: &[(&str, Stage, &str, &str, Option<bool>)] = &[
+    (
+        "crash",
+        Stage::Unstarted,
+        "container main: CrashLoopBackOff, exited with code 3 (Error)",
+        "6 restarts",
+        Some(false),
+    ),
+    (
+        "deploy-crash",
+        Stage::Unstarted,
+        "container main: CrashLoopBackOff, exited with code 9",
+        "",
+        Some(false),
+    ),
+    (
+        "oom",
+        Stage::Unstarted,
+        "container main: CrashLoopBackOff, exited with code 137 (OOMKilled)",
+        "",
+        Some(false),
+    ),
+    (
+        "initfail",
+        Stage::Unstarted,
+        "init container setup: CrashLoopBackOff, exited with code 7",
+        "",
+        Some(false),
+    ),
+    (
+        "badcmd",
+        Stage::Unstarted,
+        "container main: StartError: failed to create",
+        "\"/nope\": stat /nope: no such file or directory, 6 restarts",
+        None,
+    ),
+    (
+        "badname",
+        Stage::Unstarted,
+        "container main: InvalidImageName: Failed to apply",
+        "must be lowercase",
+        None,
+    ),
+    (
+        "cmref",
+        Stage::Unstarted,
+        "container main: CreateContainerConfigError: configmap \"absent\" not found",
+        "",
+        None,
+    ),
+    (
+        "nonroot",
+        Stage::Unstarted,
+        "container main: CreateContainerConfigError: container has runAsNonRoot",
+        "",
+        None,
+    ),
+    (
+        "neverpull",
+        Stage::Unstarted,
+        "container main: ErrImageNeverPull: Container image",
+        "pull policy of Never",
+        None,
+    ),
+    ("noimage", Stage::Unstarted, "container main: ErrImagePull: failed to pull", NO_NAME, None),
+    (
+        "noimage-refused",
+        Stage::Unstarted,
+        "container main: ImagePullBackOff: Back-off pulling",
+        "connection refused",
+        None,
+    ),
+    ("initnoimage", Stage::Unstarted, "init container setup: ErrImagePull: failed to pull", NO_NAME, None),
+    (
+        "sysctl",
+        Stage::Refused,
+        "SysctlForbidden: Pod was rejected: forbidden sysctl",
+        "not allowlisted",
+        None,
+    ),
+    (
+        "secretvol",
+        Stage::Warned,
+        "FailedMount: MountVolume.SetUp failed",
+        "secret \"absent\" not found",
+        None,
+    ),
+    (
+        "unready-http",
+        Stage::Warned,
+        "Unhealthy: Readiness probe failed: Get",
+        "connection refused",
+        Some(false),
+    ),
+    ("inithang", Stage::Unready, "init container wait: running", "", Some(false)),
+    (
+        "pvc-missing",
+        Stage::Unplaced,
+        "0/1 nodes are available: persistentvolumeclaim \"nope\" not found",
+        "",
+        None,
+    ),
+    ("unsched-cpu", Stage::Unplaced, "0/1 nodes are available: 1 Insufficient cpu", "", None),
+];
+
 #[test]
 fn recorded_pods_of_k3s_are_diagnosed() {
     let recorded: serde_json::Value = serde_json::from_str(RECORDED).unwrap();
@@ -94,119 +202,7 @@ fn recorded_pods_of_k3s_are_diagnosed() {
         let pod = pods.iter().find(|pod| pod.name.starts_with(name)).unwrap();
         worst([pod], warnings)
     };
-    let no_name = "lookup registry-1.docker.io: Temporary failure in name resolution";
-    // The pod, how far it got, the begin and the end of its state, and whether the logs of the previous instance count.
-    let cases: &[(&str, Stage, &str, &str, Option<bool>)] = &[
-        (
-            "crash",
-            Stage::Unstarted,
-            "container main: CrashLoopBackOff, exited with code 3 (Error)",
-            "6 restarts",
-            Some(false),
-        ),
-        (
-            "deploy-crash",
-            Stage::Unstarted,
-            "container main: CrashLoopBackOff, exited with code 9",
-            "",
-            Some(false),
-        ),
-        (
-            "oom",
-            Stage::Unstarted,
-            "container main: CrashLoopBackOff, exited with code 137 (OOMKilled)",
-            "",
-            Some(false),
-        ),
-        (
-            "initfail",
-            Stage::Unstarted,
-            "init container setup: CrashLoopBackOff, exited with code 7",
-            "",
-            Some(false),
-        ),
-        (
-            "badcmd",
-            Stage::Unstarted,
-            "container main: StartError: failed to create",
-            "\"/nope\": stat /nope: no such file or directory, 6 restarts",
-            None,
-        ),
-        (
-            "badname",
-            Stage::Unstarted,
-            "container main: InvalidImageName: Failed to apply",
-            "must be lowercase",
-            None,
-        ),
-        (
-            "cmref",
-            Stage::Unstarted,
-            "container main: CreateContainerConfigError: configmap \"absent\" not found",
-            "",
-            None,
-        ),
-        (
-            "nonroot",
-            Stage::Unstarted,
-            "container main: CreateContainerConfigError: container has runAsNonRoot",
-            "",
-            None,
-        ),
-        (
-            "neverpull",
-            Stage::Unstarted,
-            "container main: ErrImageNeverPull: Container image",
-            "pull policy of Never",
-            None,
-        ),
-        ("noimage", Stage::Unstarted, "container main: ErrImagePull: failed to pull", no_name, None),
-        (
-            "noimage-refused",
-            Stage::Unstarted,
-            "container main: ImagePullBackOff: Back-off pulling",
-            "connection refused",
-            None,
-        ),
-        (
-            "initnoimage",
-            Stage::Unstarted,
-            "init container setup: ErrImagePull: failed to pull",
-            no_name,
-            None,
-        ),
-        (
-            "sysctl",
-            Stage::Refused,
-            "SysctlForbidden: Pod was rejected: forbidden sysctl",
-            "not allowlisted",
-            None,
-        ),
-        (
-            "secretvol",
-            Stage::Warned,
-            "FailedMount: MountVolume.SetUp failed",
-            "secret \"absent\" not found",
-            None,
-        ),
-        (
-            "unready-http",
-            Stage::Warned,
-            "Unhealthy: Readiness probe failed: Get",
-            "connection refused",
-            Some(false),
-        ),
-        ("inithang", Stage::Unready, "init container wait: running", "", Some(false)),
-        (
-            "pvc-missing",
-            Stage::Unplaced,
-            "0/1 nodes are available: persistentvolumeclaim \"nope\" not found",
-            "",
-            None,
-        ),
-        ("unsched-cpu", Stage::Unplaced, "0/1 nodes are available: 1 Insufficient cpu", "", None),
-    ];
-    for (name, stage, begin, end, logs) in cases {
+    for (name, stage, begin, end, logs) in CASES {
         let problem = found(name).unwrap();
         assert_eq!(problem.stage, *stage, "{name}");
         assert!(
@@ -226,14 +222,15 @@ fn both_states_of_a_crash_loop_are_one() {
         let ended = Some((3, "Error".to_owned()));
         let now = if waits { waiting(CRASH_LOOP, "back-off 20s restarting") } else { waiting("", "") };
         let waiting = now.waiting.clone().filter(|_| waits);
-        let container = Container { waiting, ended, restarts, is_terminated: !waits, ..now };
+        let phase = if waits { Phase::Waiting } else { Phase::Terminated };
+        let container = Container { waiting, ended, restarts, phase, ..now };
         let problem = worst([&Pod { containers: vec![container], ..pod("a") }], Warnings::default()).unwrap();
         (problem.stage, problem.is_crash(), problem.state)
     };
     assert_eq!(crash(true, 2), crash(false, 2));
-    let (stage, is_crash, state) = crash(false, 0);
+    let (stage, is_crash, words) = crash(false, 0);
     assert_eq!((stage, is_crash), (Stage::Ended, true), "it may be restarted well");
-    assert_eq!(state, "container main, exited with code 3 (Error), 0 restarts");
+    assert_eq!(words, "container main, exited with code 3 (Error), 0 restarts");
 }
 
 proptest::proptest! {
