@@ -14,12 +14,11 @@ use crate::base::progress;
 use crate::base::release_id::ReleaseId;
 use crate::desired::Helmfile;
 use crate::desired::releases::Release;
-use crate::observed::revisions::Generations;
 use crate::plan::releases::{ReleaseAction, ReleasePlan};
 use crate::run::failures::{self, is_helm_timeout};
 use crate::run::hooks::{self, HookWatcher, Phase};
 use crate::run::outcome::ReleaseOutcome;
-use crate::run::watch::{AtWork, Watcher};
+use crate::run::watch::{AtWork, WatchOptions, Watcher};
 use crate::tools::Toolbox;
 use crate::tools::helmfile::{Failure, HelmOverrides, Progress, SyncOptions, parse_failures};
 
@@ -195,14 +194,7 @@ pub(crate) struct SyncRequest<'a> {
     /// The timeout for each release.
     pub release_timeout: Duration,
     pub over: HelmOverrides,
-    /// Whether to stop at problems that rarely resolve themselves.
-    pub fail_fast: bool,
-    /// Events until then are older than this sync, as RFC 3339 by the clock of the cluster.
-    pub before: &'a str,
-    /// The generations of workloads before the sync, if they could be read.
-    pub generations: Option<&'a Generations>,
-    /// The fix if no node has a CNI, and no release installs one.
-    pub missing_cni: Option<&'static str>,
+    pub watch: WatchOptions<'a>,
 }
 
 /// Syncs these releases of a helmfile and returns what became of them.
@@ -244,7 +236,7 @@ pub(crate) async fn run(
     let syncing = tools.helmfile_sync(&helmfile.path, request.charts, options, |progress| {
         sync.borrow_mut().on_progress(progress);
     });
-    let watcher = Watcher::new(tools, &request);
+    let watcher = Watcher::new(tools, request.watch);
     let mut stopped: Option<ReleaseFailure> = None;
     let result = {
         tokio::pin!(syncing);

@@ -18,6 +18,7 @@ use crate::plan::releases::ReleasePlan;
 use crate::process::identity::Identity;
 use crate::run::inspect::find_cause;
 use crate::run::outcome::ReleaseOutcome;
+use crate::run::watch::WatchOptions;
 use crate::run::webhooks;
 use crate::settings::Settings;
 use crate::tools::Toolbox;
@@ -177,10 +178,12 @@ impl Sync<'_> {
             charts: self.charts,
             release_timeout: self.settings.release_timeout,
             over: step.over,
-            fail_fast: self.settings.fail_fast,
-            before: &before,
-            generations: generations.as_ref(),
-            missing_cni: self.missing_cni,
+            watch: WatchOptions {
+                fail_fast: self.settings.fail_fast,
+                before: &before,
+                generations: generations.as_ref(),
+                missing_cni: self.missing_cni,
+            },
         };
         let mut again = Retry::times(MAX_RETRIES);
         let mut wanted = step.releases.clone();

@@ -29,7 +29,6 @@ use crate::observed::flux::Resource;
 use crate::observed::revisions::Generations;
 use crate::observed::workloads::{Workload, pending, unready_workloads};
 use crate::run::inspect::{Seen, diagnose, others};
-use crate::run::releases::SyncRequest;
 use crate::tools::Toolbox;
 
 /// Releases are not read before this age.
@@ -56,14 +55,23 @@ pub(super) struct AtWork<'a> {
     pub(super) deadline: Duration,
 }
 
+/// Options for watching releases.
+#[derive(Clone, Copy)]
+pub(crate) struct WatchOptions<'a> {
+    /// Whether to stop at problems that rarely resolve themselves.
+    pub fail_fast: bool,
+    /// Events until then are older than this sync, as RFC 3339 by the clock of the cluster.
+    pub before: &'a str,
+    /// The generations of workloads before the sync, if they could be read.
+    pub generations: Option<&'a Generations>,
+    /// The fix if no node has a CNI, and no release installs one.
+    pub missing_cni: Option<&'static str>,
+}
+
 /// Watches the releases that helm is syncing.
 pub(super) struct Watcher<'a> {
     tools: &'a Toolbox,
-    fail_fast: bool,
-    /// Events until then are older than this sync, as RFC 3339 by the clock of the cluster.
-    before: &'a str,
-    /// The generations of workloads before the sync, if they could be read.
-    generations: Option<&'a Generations>,
+    options: WatchOptions<'a>,
     woken: Notify,
     /// Since when a problem exists, by release, problem, and whether it concerns the current revision.
     problems: RefCell<BTreeMap<(ReleaseId, String, bool), Instant>>,
@@ -73,21 +81,15 @@ pub(super) struct Watcher<'a> {
     deleted: RefCell<DeletedWorkloads>,
     /// When the progress was last logged.
     logged: Cell<Instant>,
-    /// The fix if no node has a CNI, and no release installs one.
-    missing_cni: Option<&'static str>,
     /// The releases whose pods have waited for a CNI for [`CNI_TIMEOUT`].
     without_cni: RefCell<BTreeSet<ReleaseId>>,
 }
 
 impl<'a> Watcher<'a> {
-    pub(super) fn new(tools: &'a Toolbox, request: &SyncRequest<'a>) -> Self {
-        let SyncRequest { fail_fast, before, generations, missing_cni, .. } = *request;
+    pub(super) fn new(tools: &'a Toolbox, options: WatchOptions<'a>) -> Self {
         Self {
             tools,
-            fail_fast,
-            before,
-            generations,
-            missing_cni,
+            options,
             without_cni: RefCell::default(),
             woken: Notify::new(),
             problems: RefCell::default(),
@@ -175,7 +177,7 @@ impl<'a> Watcher<'a> {
         }
         let pending = pending.join(", ");
         show_progress(&id, one, &pending, due);
-        let mut problems = seen.problems(self.tools, &id, self.before).await?;
+        let mut problems = seen.problems(self.tools, &id, self.options.before).await?;
         problems.extend(self.deleted.borrow_mut().find(&id, &seen.workloads));
         self.pending.borrow_mut().insert(id.clone(), pending);
         if let Some(flux) = flux {
@@ -188,18 +190,18 @@ impl<'a> Watcher<'a> {
                     ..diagnosis
                 }));
             }
-            problems.extend(seen.flux_problems(self.before));
+            problems.extend(seen.flux_problems(self.options.before));
         }
         let mut unsettled = None;
         let mut there = BTreeSet::new();
         let mut lacks_cni = None;
         // A pod that runs without a CNI may be that of an unknown one.
-        let missing_cni = self.missing_cni.filter(|_| seen.nodes_of_waiting(&id).is_empty());
+        let missing_cni = self.options.missing_cni.filter(|_| seen.nodes_of_waiting(&id).is_empty());
         for problem in &problems {
             let known = find(&problem.state);
             let ends = problem.is_current
                 && (known.is_some_and(KnownFailure::is_permanent)
-                    || (self.fail_fast && rarely_recovers(problem, known)));
+                    || (self.options.fail_fast && rarely_recovers(problem, known)));
             let warned = (id.clone(), key(problem));
             let key = (id.clone(), warned.1.clone(), problem.is_current);
             there.insert(key.clone());
@@ -246,7 +248,7 @@ impl<'a> Watcher<'a> {
     async fn diagnose(&self, release: &ReleaseId, problem: &PodProblem, events: &[Event]) -> Diagnosis {
         let diagnosis = diagnose(self.tools, release, problem.clone(), events).await;
         let waits = find(&problem.state).is_some_and(|known| waits_for_network(known.id));
-        match self.missing_cni.filter(|_| waits) {
+        match self.options.missing_cni.filter(|_| waits) {
             Some(fix) => Diagnosis { cause: Some(NO_CNI), fix: Some(fix.to_owned()), ..diagnosis },
             None => diagnosis,
         }
@@ -255,7 +257,7 @@ impl<'a> Watcher<'a> {
     /// Whether a workload has not changed since before the sync, or that is unknown.
     fn is_unchanged(&self, workload: &Workload) -> bool {
         let before = |generations: &Generations| generations.get(&workload.uid) == Some(&workload.generation);
-        self.generations.is_none_or(before)
+        self.options.generations.is_none_or(before)
     }
 }
 
