@@ -155,7 +155,7 @@ const SOURCES: &[&str] = &[
     "diagnose/flux/kustomizations.rs", // kubectl describe, which shows
     "run/failures.rs",      // the reason of a release, in words
     "run/releases.rs",      // k3s-boot status, which shows
-    "run/verify/warnings.rs", // k3s-boot status and kubectl describe, which show
+    "run/verify/warnings.rs", // k3s-boot status, which shows
 ];
 
 /// The programs in fixes.
