@@ -18,7 +18,7 @@ mod tools;
 
 /// What the documentation and the tests of the program use. It is no interface for others.
 pub mod internals {
-    pub use crate::base::known_failures::{KnownFailure, table as known_failures};
+    pub use crate::base::known_failures::{KnownFailure, Origin, Sample, table as known_failures};
     pub use crate::base::logger::{Level, format_line};
     pub use crate::base::redact::Redactor;
     pub use crate::base::release_id::ReleaseId;

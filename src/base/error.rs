@@ -10,7 +10,7 @@ pub(crate) use self::process::{Cause, MAX_OUTPUT, ProcessError, Stopped, late};
 pub(crate) use self::release::{HookFailure, ReleaseFailure};
 use crate::base::duration::seconds;
 use crate::base::finding::{Finding, with_fix};
-use crate::base::known_failures::{KnownFailure, find};
+use crate::base::known_failures::{KnownFailure, Origin, find};
 use crate::base::logger::{self, Level};
 use crate::base::release_id::ReleaseId;
 use crate::base::stages::Stage;
@@ -115,6 +115,16 @@ impl From<Stopped> for Error {
 }
 
 impl Error {
+    /// Who wrote the message of an error that is neither of a release nor of Flux.
+    fn origin(&self) -> Origin {
+        match self {
+            Self::Tool { command, .. } if command.starts_with("helm") => Origin::Template,
+            Self::Tool { command, .. } if command.starts_with("kubectl") => Origin::Api,
+            Self::Api { .. } | Self::Unanswered { .. } => Origin::Api,
+            _ => Origin::Program,
+        }
+    }
+
     /// Whether k3s-boot was interrupted.
     pub(crate) fn is_interruption(&self) -> bool {
         matches!(self, Self::Interrupted(_) | Self::Process(ProcessError::Interrupted { .. }))
@@ -146,7 +156,7 @@ impl Error {
     /// The stage that fixes the error if it is not the one that failed, and the flag that it needs.
     pub(crate) fn fixing_stage(&self) -> Option<(Stage, Option<&'static str>)> {
         let Self::Flux { object, reason, .. } = self else { return None };
-        match find(&format!("{object}: {reason}")).map(|known| known.id) {
+        match find(Origin::Flux, &format!("{object}: {reason}")).map(|known| known.id) {
             Some("age-key-missing") => Some((Stage::Secrets, None)),
             Some("age-key-wrong") => Some((Stage::Secrets, Some("--rotate-age-key"))),
             // A source may need another Secret or other values, and the others other values.
@@ -191,8 +201,8 @@ impl Error {
                 Explanation { fix, ..Explanation::new(RELEASE_FAILED, details) }
             }
             Self::Flux { object, reason, fix, after } => {
-                let known =
-                    find(&format!("{object}: {reason}")).map(|known| ("cause", known.cause.to_owned()));
+                let known = find(Origin::Flux, &format!("{object}: {reason}"))
+                    .map(|known| ("cause", known.cause.to_owned()));
                 let after = after.map(|after| ("after", seconds(after)));
                 let details = [("object", object.clone()), ("reason", reason.clone())];
                 let details = details.into_iter().chain(known).chain(after);
@@ -207,7 +217,7 @@ impl Error {
                 Explanation::new("Flux is not installed", details).fix("k3s-boot apps")
             }
             Self::Deadline { stage, after, waiting_for } => {
-                let known = find(waiting_for);
+                let known = find(Origin::Api, waiting_for);
                 let details = [
                     ("stage", (*stage).to_owned()),
                     ("after", seconds(*after)),
@@ -243,7 +253,7 @@ impl Error {
             | Self::Answer { .. }
             | Self::File { .. } => {
                 let reason = self.to_string();
-                let known = find(&reason);
+                let known = find(self.origin(), &reason);
                 let cause = known.map(|known| ("cause", known.cause.to_owned()));
                 let fix = known.and_then(KnownFailure::general_fix).map(ToOwned::to_owned);
                 let details = std::iter::once(("reason", reason)).chain(cause);

@@ -1,15 +1,22 @@
-//! Known failures, recognized by the error messages of Helm, the API server, kubelets and Flux.
+//! Known failures, recognized by the messages of Helm, the API server, kubelets and Flux.
 
+mod api;
+mod flux;
+mod git;
+mod helm;
+mod images;
 mod kustomize;
-mod starting;
-mod table;
-mod table_pods;
+mod pods;
+mod registry;
+mod scheduling;
+mod shape;
 
-use crate::base::known_failures::kustomize::KUSTOMIZE;
-use crate::base::known_failures::starting::STARTING;
-use crate::base::known_failures::table::TABLE;
-use crate::base::known_failures::table_pods::PODS;
+use std::sync::LazyLock;
+
+use crate::base::known_failures::shape::{Shape, Shapes, reasons_of_scheduler};
 use crate::base::release_id::ReleaseId;
+
+pub use self::shape::Origin;
 
 /// What waiting does about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,15 +29,25 @@ pub(super) enum Outlook {
     Permanent,
 }
 
+/// A message from which a known failure was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    pub origin: Origin,
+    /// The program that printed it, with its version, and where it was published unless it was recorded with the sandbox.
+    pub by: &'static str,
+    pub message: &'static str,
+}
+
+const fn sample(origin: Origin, by: &'static str, message: &'static str) -> Sample {
+    Sample { origin, by, message }
+}
+
 #[derive(Debug)]
 pub struct KnownFailure {
     pub id: &'static str,
-    /// What waiting does about it.
     pub(super) outlook: Outlook,
-    /// Signatures in lower case: a message matches if it contains all words of one group.
-    pub(super) words: &'static [&'static [&'static str]],
-    /// Messages of the tools that it was made from: most were seen in the sandbox, the others are from their sources.
-    pub messages: &'static [&'static str],
+    shapes: &'static [Shape],
+    pub samples: &'static [Sample],
     pub cause: &'static str,
     /// The fix; `{release}`, `{namespace}`, `{name}` and `{pod}` are placeholders.
     pub(super) fix: &'static str,
@@ -67,91 +84,43 @@ impl KnownFailure {
     }
 }
 
-/// The known failure that a message matches; of several the most specific one.
-pub(crate) fn find(words: &str) -> Option<&'static KnownFailure> {
-    let words = without_api_paths(&words.to_lowercase());
-    let all = |group: &&[&str]| group.iter().all(|word| words.contains(word));
-    table().find(|known| known.words.iter().any(all))
-}
-
-/// All known failures, specific ones first.
-pub fn table() -> impl Iterator<Item = &'static KnownFailure> {
-    KUSTOMIZE.iter().chain(STARTING).chain(TABLE).chain(PODS)
-}
-
-/// Removes API paths from a message: some contain `/v2/`, like the URLs of a registry.
-fn without_api_paths(words: &str) -> String {
-    let mut left = String::with_capacity(words.len());
-    let mut rest = words;
-    while let Some((before, path)) = rest.split_once("/apis/") {
-        left.push_str(before);
-        rest = path.find([' ', '"', '?']).map_or("", |end| &path[end..]);
+/// The known failure that a message fits. A message that fits several has no certain cause, and so none.
+pub(crate) fn find(origin: Origin, message: &str) -> Option<&'static KnownFailure> {
+    if let [only] = fitting(origin, message)[..] {
+        return table().nth(only);
     }
-    left.push_str(rest);
-    left
+    // A node that is not ready yet may accept what the others do not, so the order of the table decides between the reasons.
+    let reasons = reasons_of_scheduler(message).filter(|_| origin == Origin::State)?;
+    let first = reasons.filter_map(|reason| fitting(Origin::State, reason).into_iter().min()).min()?;
+    table().nth(first)
+}
+
+/// The rows of the table that a message fits.
+fn fitting(origin: Origin, message: &str) -> Vec<usize> {
+    static SHAPES: LazyLock<Shapes<usize>> = LazyLock::new(|| {
+        let all = table().enumerate();
+        Shapes::new(
+            all.flat_map(|(row, known)| known.shapes.iter().map(move |shape| (row, *shape))).collect(),
+        )
+    });
+    SHAPES.fitting(origin, message)
+}
+
+/// All known failures.
+pub fn table() -> impl Iterator<Item = &'static KnownFailure> {
+    let all = [
+        scheduling::TABLE,
+        pods::TABLE,
+        images::TABLE,
+        registry::TABLE,
+        helm::TABLE,
+        api::TABLE,
+        flux::TABLE,
+        kustomize::TABLE,
+        git::TABLE,
+    ];
+    all.into_iter().flatten()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn every_row_of_the_table_is_valid() {
-        let ids: BTreeSet<_> = table().map(|known| known.id).collect();
-        assert_eq!(ids.len(), table().count(), "IDs are unique");
-        for known in table() {
-            let all: Vec<_> = known.words.iter().flat_map(|group| group.iter()).collect();
-            assert!(!all.is_empty() && known.words.iter().all(|group| !group.is_empty()), "{}", known.id);
-            assert!(all.iter().all(|word| word.to_lowercase() == **word), "{}", known.id);
-            assert!(!known.cause.is_empty() && !known.fix(&"a/b".into(), None).contains('{'), "{}", known.id);
-        }
-    }
-
-    #[test]
-    fn messages_of_tools_are_known() {
-        for known in table() {
-            assert!(!known.messages.is_empty(), "{} has no message", known.id);
-            for message in known.messages {
-                assert_eq!(find(message).map(|found| found.id), Some(known.id), "{message}");
-            }
-        }
-        assert!(find("context deadline exceeded").is_none());
-    }
-
-    #[test]
-    fn a_fix_that_allows_privileged_pods_warns() {
-        let privileged: Vec<_> = table().filter(|known| known.fix.contains("=privileged")).collect();
-        assert_eq!(privileged.len(), 1);
-        for known in privileged {
-            for words in ["may take over its node", "only; otherwise "] {
-                assert!(known.fix.contains(words), "{}: {}", known.id, known.fix);
-            }
-        }
-    }
-
-    #[test]
-    fn only_transient_failures_are_retried() {
-        let transient: Vec<_> = table().filter(|known| known.is_transient()).map(|known| known.id).collect();
-        assert_eq!(transient.len(), 10, "{transient:?}");
-        let passes = |words| find(words).is_some_and(KnownFailure::is_transient);
-        assert!(!passes("error looking up service account n/own: serviceaccount \"own\" not found"));
-        assert!(passes("response status code 503: Service Unavailable"));
-        assert!(!passes("conflict with \"kubectl\" using apps/v1: .spec.replicas") && !passes("exit code 1"));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_words_make_it_panic(words: String, release: String, near in crate::base::mutate::text(&[
-            "cannot patch \"cilium-operator\" with kind Deployment: Deployment.apps \"cilium-operator\" is invalid: spec.selector: Invalid value: field is immutable",
-            "0/1 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {a: b}. preemption: 0/1 nodes are available",
-            "failed calling webhook \"webhook.cert-manager.io\": failed to call webhook: Post \"https://x.svc:443/mutate?timeout=30s\": no endpoints available for service \"x\"",
-            "container c: ImagePullBackOff: Back-off pulling image \"a:b\": ErrImagePull: not found: İ",
-        ])) {
-            for words in [&words, &near] {
-                _ = find(words).map(|known| known.fix(&release.as_str().into(), Some(words)));
-            }
-        }
-    }
-}
+mod tests;

@@ -434,7 +434,9 @@ mod tests {
             fix: String::new(),
             after: None,
         };
-        let (stage, flag) = error("BuildFailed: cannot get sops data key").fixing_stage().unwrap();
+        let wrong_key = "BuildFailed: decryption failed for 'a': failed to decrypt and format 'b/a' Secret data: cannot get sops data key: \
+                         Failed to get the data key required to decrypt the SOPS file.";
+        let (stage, flag) = error(wrong_key).fixing_stage().unwrap();
         let resume = |words: &[&str]| {
             let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
             resume_earlier(&words, stage, flag).unwrap()

@@ -6,7 +6,7 @@ use clap::CommandFactory as _;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
-use crate::base::known_failures::{self, KnownFailure};
+use crate::base::known_failures::{self, KnownFailure, Sample};
 use crate::base::logger::json::LogLine;
 use crate::base::release_id::ReleaseId;
 use crate::check::rules;
@@ -101,12 +101,12 @@ pub fn failures() -> String {
         .to_owned();
     for known in known_failures::table() {
         let fix = known.fix(&ReleaseId::new("NAMESPACE", "NAME"), Some("POD"));
-        let KnownFailure { id, messages, cause, .. } = known;
-        _ = write!(
-            text,
-            "\n## {id}: {cause}\n\n```text\n{}\n```\n\nFix:\n\n```text\n{fix}\n```\n",
-            messages.join("\n")
-        );
+        let KnownFailure { id, samples, cause, .. } = known;
+        _ = write!(text, "\n## {id}: {cause}\n");
+        for Sample { by, message, .. } in *samples {
+            _ = write!(text, "\n{by}:\n\n```text\n{message}\n```\n");
+        }
+        _ = write!(text, "\nFix:\n\n```text\n{fix}\n```\n");
     }
     text
 }

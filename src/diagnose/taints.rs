@@ -49,7 +49,7 @@ fn untolerated<'a>(node: &'a Node, tolerations: &[Toleration]) -> Vec<&'a Taint>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::known_failures::find;
+    use crate::base::known_failures::{Origin, find};
 
     fn node(taints: &[(&str, &str, &str)]) -> Node {
         let taint = |(key, value, effect): &(&str, &str, &str)| Taint {
@@ -75,20 +75,20 @@ mod tests {
             away,
             "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }. no new claims to deallocate"
         );
-        assert_eq!(find(&away).unwrap().id, "node-not-ready");
+        assert_eq!(find(Origin::State, &away).unwrap().id, "node-not-ready");
         let gpu = named(
             state,
             &[node(&[not_ready, ("gpu", "yes", "NoSchedule"), ("soft", "", "PreferNoSchedule")])],
             &[],
         );
         assert!(gpu.contains("untolerated taint {gpu: yes}."), "{gpu}");
-        assert_eq!(find(&gpu).unwrap().id, "taint");
+        assert_eq!(find(Origin::State, &gpu).unwrap().id, "taint");
         assert_eq!(named(state, &[], &[]), state);
         let control_plane = ("node-role.kubernetes.io/control-plane", "", "NoSchedule");
         let key = control_plane.0.to_owned();
         let tolerates = [Toleration { key, operator: "Exists".to_owned(), ..Toleration::default() }];
         let left = named(state, &[node(&[control_plane, not_ready])], &tolerates);
-        assert_eq!(find(&left).unwrap().id, "node-not-ready", "{left}");
+        assert_eq!(find(Origin::State, &left).unwrap().id, "node-not-ready", "{left}");
     }
 
     #[test]

@@ -10,9 +10,10 @@ use serde_yaml::Value;
 
 use super::Context;
 use super::fixup;
-use super::unfetched::{Problem, log_missing, missing_chart};
+use super::unfetched::{is_about_one, is_denied, log_missing, missing_chart};
 use crate::base::error::Error;
 use crate::base::finding::Finding;
+use crate::base::known_failures::Origin;
 use crate::base::release_id::ReleaseId;
 use crate::base::scratch::Scratch;
 use crate::base::waiting::Waiting;
@@ -181,7 +182,7 @@ impl Place<'_> {
             let result = self.fetch(chart, folder).await;
             left.borrow_mut().remove(chart);
             if let Ok(Err(reason)) = &result
-                && Problem::of(reason) == Problem::NoChart
+                && is_about_one(reason)
                 && !optional.contains(chart)
             {
                 log_missing(chart, reason);
@@ -226,7 +227,7 @@ impl Place<'_> {
             let is_first = self.retries_logged.get() < tries;
             self.retries_logged.set(self.retries_logged.get().max(tries));
             let message = is_first.then_some("Chart cannot be fetched, retrying");
-            if !again.after(stop, message, &pairs, &reason).await? {
+            if !again.after(stop, message, &pairs, (Origin::Chart, &reason)).await? {
                 return Ok(Err(reason));
             }
         }
@@ -284,7 +285,7 @@ impl Place<'_> {
                     if !charts.insert(missing.clone()) {
                         break;
                     }
-                    let everywhere = !matches!(Problem::of(&reason), Problem::NoChart | Problem::Denied);
+                    let everywhere = !is_about_one(&reason) && !is_denied(&reason);
                     if !offline {
                         let error = BuildError::Chart { release, chart, version, reason };
                         build.problems.push(self.chart_finding(state, error).await?);
@@ -343,7 +344,7 @@ impl Place<'_> {
     /// The finding for a failed fetch. If the registry denies a public chart, an expired login is the cause.
     async fn chart_finding(&self, state: &StateFile, error: BuildError) -> Result<Finding, Error> {
         if let BuildError::Chart { release, chart, version, reason } = &error
-            && Problem::of(reason) == Problem::Denied
+            && is_denied(reason)
         {
             let anonymous = self.context.scratch.subfolder("anonymous")?;
             let asked = ChartRef::new(chart, version);

@@ -4,7 +4,7 @@
 //! 1.7.4 and 1.8.0, `visitStatesWithContext` in `pkg/app/app.go`). The errors of the others are in Helm's records.
 
 use crate::base::error::ReleaseFailure;
-use crate::base::known_failures::{KnownFailure, find};
+use crate::base::known_failures::{KnownFailure, Origin, find};
 use crate::base::release_id::ReleaseId;
 use crate::process::identity::Identity;
 use crate::run::lock::Lock;
@@ -17,7 +17,8 @@ const UNKNOWN: &str =
 /// Whether helm timed out waiting. A single request that timed out may be retried instead.
 pub(super) fn is_helm_timeout(reason: &str) -> bool {
     let words = ["context deadline exceeded", "timed out waiting for the condition"];
-    words.iter().any(|words| reason.contains(words)) && !find(reason).is_some_and(KnownFailure::is_transient)
+    words.iter().any(|words| reason.contains(words))
+        && !find(Origin::Release, reason).is_some_and(KnownFailure::is_transient)
 }
 
 /// Joins the failures of a sync. The first is one that does not recover by itself, if there is one: it decides the exit code,
@@ -95,7 +96,7 @@ mod tests {
             let timed_out = is_helm_timeout(reason);
             ReleaseFailure { reason: reason.to_owned(), timed_out, ..ReleaseFailure::default() }
         };
-        let (transient, late) = ("status code 503: Service Unavailable", "context deadline exceeded");
+        let (transient, late) = ("etcdserver: leader changed", "context deadline exceeded");
         let joined = join([transient, late, "one", "other"].map(failure).to_vec());
         let others: Vec<_> = joined.others.iter().map(|other| other.reason.as_str()).collect();
         assert_eq!((joined.reason.as_str(), others), ("one", vec!["other", late, transient]));

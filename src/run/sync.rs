@@ -9,6 +9,7 @@ use super::releases::{SyncRequest, log_action, run};
 use super::{dns, failures, note, unlock};
 use crate::base::diagnosis::Diagnosis;
 use crate::base::error::{Error, ReleaseFailure};
+use crate::base::known_failures::Origin;
 use crate::base::release_id::ReleaseId;
 use crate::desired::releases::Release;
 use crate::desired::{Desired, Helmfile};
@@ -264,8 +265,14 @@ impl Sync<'_> {
         let object = webhooks::find_configuration(self.tools, &failure.reason).await;
         let release: Vec<_> = release.chain(object.map(|object| ("object", object))).collect();
         let stop = self.tools.runner.stop();
-        let passes =
-            again.after(stop, "Failed to sync Helm releases, retrying", &release, &failure.reason).await?;
+        let passes = again
+            .after(
+                stop,
+                "Failed to sync Helm releases, retrying",
+                &release,
+                (Origin::Release, &failure.reason),
+            )
+            .await?;
         if passes {
             self.tools.await_ready().await?;
         }

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::base::diagnosis::Diagnosis;
 use crate::base::duration::seconds;
 use crate::base::error::Error;
-use crate::base::known_failures::{KnownFailure, find};
+use crate::base::known_failures::{KnownFailure, Origin, find};
 use crate::base::logger::{self, Level};
 use crate::base::object_ref::ObjectRef;
 use crate::base::progress;
@@ -198,7 +198,7 @@ impl<'a> Watcher<'a> {
         // A pod that runs without a CNI may be that of an unknown one.
         let missing_cni = self.options.missing_cni.filter(|_| seen.nodes_of_waiting(&id).is_empty());
         for problem in &problems {
-            let known = find(&problem.state);
+            let known = find(Origin::State, &problem.state);
             let ends = problem.is_current
                 && (known.is_some_and(KnownFailure::is_permanent)
                     || (self.options.fail_fast && rarely_recovers(problem, known)));
@@ -247,7 +247,7 @@ impl<'a> Watcher<'a> {
     /// The diagnosis of a problem; of pods that wait for a CNI, with the fix of the preflight.
     async fn diagnose(&self, release: &ReleaseId, problem: &PodProblem, events: &[Event]) -> Diagnosis {
         let diagnosis = diagnose(self.tools, release, problem.clone(), events).await;
-        let waits = find(&problem.state).is_some_and(|known| waits_for_network(known.id));
+        let waits = find(Origin::State, &problem.state).is_some_and(|known| waits_for_network(known.id));
         match self.options.missing_cni.filter(|_| waits) {
             Some(fix) => Diagnosis { cause: Some(NO_CNI), fix: Some(fix.to_owned()), ..diagnosis },
             None => diagnosis,
@@ -288,7 +288,11 @@ enum Look {
 /// Identifies a problem across reads, although its message counts up and its pod is replaced.
 fn key(problem: &PodProblem) -> String {
     // A container that crashes alternates between two states.
-    let known = if problem.is_crash() { Some("crash") } else { find(&problem.state).map(|known| known.id) };
+    let known = if problem.is_crash() {
+        Some("crash")
+    } else {
+        find(Origin::State, &problem.state).map(|known| known.id)
+    };
     // Without the suffix that a controller adds.
     let ObjectRef { kind, namespace, name } = &problem.object;
     let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name);
@@ -396,23 +400,30 @@ mod tests {
         let state = "container main: running but not ready";
         let patience = Duration::from_secs(65);
         let slow = PodProblem { patience, ..problem("Pod n/a-b", Stage::Unready, state) };
-        assert_eq!(grace(&slow, find(state), false), patience);
+        assert_eq!(grace(&slow, find(Origin::State, state), false), patience);
         let fast = PodProblem { patience: Duration::from_secs(5), ..slow };
-        assert_eq!(grace(&fast, find(state), false).as_secs(), 20);
+        assert_eq!(grace(&fast, find(Origin::State, state), false).as_secs(), 20);
     }
 
     #[test]
     fn short_problems_are_not_warned_of() {
-        let wait = |stage, state: &str| grace(&problem("Pod n/a", stage, state), find(state), true).as_secs();
+        let wait = |stage, state: &str| {
+            grace(&problem("Pod n/a", stage, state), find(Origin::State, state), true).as_secs()
+        };
         assert_eq!(wait(Stage::Unstarted, "container main: ImagePullBackOff"), 0);
         assert_eq!(wait(Stage::Unplaced, "1 Insufficient cpu."), 2);
         let no_node = "untolerated taint {node.kubernetes.io/not-ready: }";
         assert_eq!(wait(Stage::Unplaced, no_node), 60);
-        assert_eq!(grace(&problem("Pod n/a", Stage::Unplaced, no_node), find(no_node), false).as_secs(), 3);
+        assert_eq!(
+            grace(&problem("Pod n/a", Stage::Unplaced, no_node), find(Origin::State, no_node), false)
+                .as_secs(),
+            3
+        );
         assert!(wait(Stage::Unready, "container main: running but not ready") > 10);
         assert!(wait(Stage::Warned, "Unhealthy: Startup probe failed: connection refused") > 10);
-        let rarely_recovers =
-            |state| super::rarely_recovers(&problem("Pod n/a-b", Stage::Unplaced, state), find(state));
+        let rarely_recovers = |state| {
+            super::rarely_recovers(&problem("Pod n/a-b", Stage::Unplaced, state), find(Origin::State, state))
+        };
         assert!(!rarely_recovers(no_node));
         assert!(rarely_recovers("1 Insufficient cpu."));
         let no_account = "FailedCreate: Error creating: pods \"a\" is forbidden: error looking up service account n/default: \

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 
 use super::{Toolbox, last_words};
 use crate::base::error::{Error, ProcessError};
+use crate::base::known_failures::Origin;
 use crate::process::{Invocation, Output};
 use crate::tools::child_env::AGE_IDENTITIES;
 use crate::tools::retry::Retry;
@@ -73,7 +74,10 @@ impl Toolbox {
             let stdin = SecretSlice::from(manifest.expose_secret().to_vec());
             let result = self.succeed(self.kubectl(&args).stdin(stdin)).await;
             let Err(Error::Tool { reason, .. }) = &result else { return result.map(drop) };
-            if !again.after(self.runner.stop(), "Objects cannot be applied, retrying", &[], reason).await? {
+            if !again
+                .after(self.runner.stop(), "Objects cannot be applied, retrying", &[], (Origin::Api, reason))
+                .await?
+            {
                 return result.map(drop);
             }
             // If the API server does not answer, the original failure says more.

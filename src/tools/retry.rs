@@ -6,7 +6,7 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 
 use crate::base::duration::seconds;
 use crate::base::error::Stopped;
-use crate::base::known_failures::find;
+use crate::base::known_failures::{Origin, find};
 use crate::base::logger::{self, Level};
 use crate::process::signals::Stop;
 
@@ -42,9 +42,9 @@ impl Retry {
         stop: &Stop,
         message: impl Into<Option<&str>>,
         pairs: &[(&'static str, String)],
-        words: &str,
+        (origin, words): (Origin, &str),
     ) -> Result<bool, Stopped> {
-        let Some(known) = find(words).filter(|known| known.is_transient()) else { return Ok(false) };
+        let Some(known) = find(origin, words).filter(|known| known.is_transient()) else { return Ok(false) };
         let Some(pause) = self.pauses.next() else { return Ok(false) };
         let mut all = pairs.to_vec();
         all.extend([
@@ -68,11 +68,13 @@ mod tests {
     async fn only_transient_failures_are_retried_up_to_the_limit() {
         let stop = Stop::never();
         let mut again = Retry::times(1);
-        assert_eq!(again.after(&stop, "Failed", &[], "manifest unknown: not found").await, Ok(false));
-        assert_eq!(again.after(&stop, "Failed", &[], "status code 503: Service Unavailable").await, Ok(true));
         assert_eq!(
-            again.after(&stop, "Failed", &[], "status code 503: Service Unavailable").await,
+            again.after(&stop, "Failed", &[], (Origin::Chart, "manifest unknown: not found")).await,
             Ok(false)
         );
+        let down =
+            (Origin::Chart, "GET \"https://ghcr.io/v2/x\": response status code 503: Service Unavailable");
+        assert_eq!(again.after(&stop, "Failed", &[], down).await, Ok(true));
+        assert_eq!(again.after(&stop, "Failed", &[], down).await, Ok(false));
     }
 }

@@ -12,7 +12,7 @@ const PODS: &str = "/api/v1/namespaces/kube-system/pods";
 
 fn no_image() -> Value {
     json!({"phase": "Pending", "containerStatuses": [{"name": "operator", "state": {"waiting":
-        {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"quay.io/x:1\": ErrImagePull: not found"}}}]})
+        {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"quay.io/x:1\": ErrImagePull: quay.io/x:1: not found"}}}]})
 }
 
 /// A Deployment whose image could not be pulled before the run either.

@@ -61,11 +61,11 @@ fn sync_fails(error: &str) -> Fixture {
 #[test]
 fn failed_release_is_reported() {
     let fixture = sync_fails(
-        "UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable",
+        "UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: Invalid value: {}: field is immutable",
     );
     let ran = fixture.run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: field is immutable" cause="the chart changes a field that is immutable once the object exists" log="[LOG]" fix="delete the named object, then retry: helm recreates it (never a CRD or a PersistentVolumeClaim: their data would be lost)" resume="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: Invalid value: {}: field is immutable" cause="the chart changes a field that is immutable once the object exists" log="[LOG]" fix="delete the named object, then retry: helm recreates it (never a CRD or a PersistentVolumeClaim: their data would be lost)" resume="k3s-boot apps --from apps""#);
     assert_snapshot!(ran.stdout.lines().rev().take(3).collect::<Vec<_>>().join("\n"), @r#"
     [TS] INFO Syncing release release="kube-system/cilium" version="1.18.6" 
     [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
@@ -341,12 +341,12 @@ fn too_few_nodes_register() {
 fn flux_times_out() {
     let mut source = scenario::source();
     source["status"]["conditions"] = json!([{"type": "Ready", "status": "False", "reason": "GitOperationFailed",
-        "message": "failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host"}]);
+        "message": "failed to checkout and determine revision: unable to clone 'https://example.org/home.git': dial tcp: lookup example.org: no such host"}]);
     let timeout = millis(short_timeout());
     let ran = Fixture::new().args(&["--timeout", &timeout]).flux(&[source, scenario::root()]).run();
     ran.assert().code(6);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr.replace(&timeout, "[TIMEOUT]"), @r#"[TS] ERROR Flux failed to reconcile object="GitRepository flux-system/flux-system" reason="GitOperationFailed: failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host" cause="Flux cannot read the Git repository: its URL or branch is wrong, or pods cannot reach the server" after="[AFTER]" log="[LOG]" fix="check `instance.sync.url` and `instance.sync.ref` in the values of flux-instance, and the DNS and network of the pods" resume="k3s-boot apps --timeout [TIMEOUT] --from secrets""#);
+    assert_snapshot!(ran.stderr.replace(&timeout, "[TIMEOUT]"), @r#"[TS] ERROR Flux failed to reconcile object="GitRepository flux-system/flux-system" reason="GitOperationFailed: failed to checkout and determine revision: unable to clone 'https://example.org/home.git': dial tcp: lookup example.org: no such host" cause="pods cannot reach the Git server" after="[AFTER]" log="[LOG]" fix="check the host in `instance.sync.url`, and the DNS and network of the pods; if a firewall blocks port 22, use https://" resume="k3s-boot apps --timeout [TIMEOUT] --from secrets""#);
 }
 
 #[test]
@@ -368,7 +368,7 @@ fn failed_decryption_counts_after_flux_has_retried() {
         "apps",
         &json!({}),
         &json!({"type": "Ready", "status": "False",
-        "reason": "BuildFailed", "message": "decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0"}),
+        "reason": "BuildFailed", "message": "decryption failed for 'secret': failed to decrypt and format 'media/secret' Secret data: cannot get sops data key: Failed to get the data key required to decrypt the SOPS file."}),
     );
     child["metadata"]["labels"] = json!({"kustomize.toolkit.fluxcd.io/name": "flux-system", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"});
     // A status from before the request says nothing about the key of this run.
@@ -376,7 +376,7 @@ fn failed_decryption_counts_after_flux_has_retried() {
     let ran = Fixture::new().flux(&[scenario::source(), scenario::root(), child]).run();
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': Error getting data key: 0 successful groups required, got 0" cause="the file is not encrypted for the age key in the cluster" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key, then retry with --rotate-age-key" resume="k3s-boot apps --rotate-age-key --from secrets""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': failed to decrypt and format 'media/secret' Secret data: cannot get sops data key: Failed to get the data key required to decrypt the SOPS file." cause="the file is not encrypted for the age key in the cluster" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key, then retry with --rotate-age-key" resume="k3s-boot apps --rotate-age-key --from secrets""#);
     let requests = ran.reconcile_requests();
     assert_eq!(requests.len(), 1, "once");
     let path = requests[0]["argv"][1].as_str().unwrap();

@@ -194,13 +194,17 @@ fn every_failed_release_of_a_sync_is_reported() {
     );
     let sync = ["*/01-apps.yaml", "sync"];
     let fixture = || fixture().rule(json!({"tool": "helmfile", "args": sync, "exit": 1, "stderr": stderr}));
-    let immutable = failed_record("kube-system", "cilium", "spec.selector: field is immutable");
+    let immutable = failed_record(
+        "kube-system",
+        "cilium",
+        "Deployment.apps \"cilium-operator\" is invalid: spec.selector: Invalid value: {}: field is immutable",
+    );
     let ran = fixture().object_after(&immutable, &sync).run();
     // What does not recover by itself decides the exit code.
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"
     [TS] ERROR Failed to sync Helm releases release="flux-system/flux-instance" object="FluxInstance flux-system/flux" reason="resource FluxInstance/flux-system/flux not ready. status: InProgress; context deadline exceeded" fix="k3s-boot status  # shows what is not ready and why; to wait longer, set --release-timeout and --timeout" 
-    [TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="spec.selector: field is immutable" cause="the chart changes a field that is immutable once the object exists" log="[LOG]" fix="delete the named object, then retry: helm recreates it (never a CRD or a PersistentVolumeClaim: their data would be lost)" resume="k3s-boot apps --from apps"
+    [TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Deployment.apps \"cilium-operator\" is invalid: spec.selector: Invalid value: {}: field is immutable" cause="the chart changes a field that is immutable once the object exists" log="[LOG]" fix="delete the named object, then retry: helm recreates it (never a CRD or a PersistentVolumeClaim: their data would be lost)" resume="k3s-boot apps --from apps"
     "#);
     let ran = fixture().object_after(&immutable, &sync).args(&["-o", "json"]).run();
     let report = ran.report();

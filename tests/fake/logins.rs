@@ -199,14 +199,14 @@ fn charts_with_the_same_cause_are_one_finding() {
     let missing = r#"exec: "docker-credential-desktop": executable file not found in $PATH"#;
     let login = "failed to decode auth field: invalid config format: auth 'CANARY-login' does not conform";
     for (error, cause) in [
-        (missing, "the Docker configuration names a credential helper that is not installed"),
+        (missing, "the credential helper of the Docker configuration is missing or fails"),
         (login, "the stored login of the registry cannot be read"),
         ("basic credential not found", "the registry requires a login, and none is stored"),
         ("Forbidden", "the proxy refuses the connection or cannot be reached"),
         ("Proxy Authentication Required", "the proxy requires a login"),
         (
             "response status code 403: denied: denied",
-            "the registry rejects the stored login, or requires one",
+            "the registry denies access: the chart does not exist, is private, or a stored login is rejected",
         ),
     ] {
         let failed = |chart: &str| {

@@ -19,6 +19,7 @@ mod environment;
 mod fail_fast;
 mod failures;
 mod fixture;
+mod flux_source;
 mod helm_features;
 mod hooks;
 mod hostile;

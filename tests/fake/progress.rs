@@ -41,7 +41,7 @@ fn syncing_cilium(listener: &Listener, pod: &Value) -> Fixture {
 
 fn no_image() -> Value {
     json!({"phase": "Pending", "containerStatuses": [{"name": "operator",
-        "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"quay.io/x:1\": ErrImagePull: not found"}}}]})
+        "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"quay.io/x:1\": ErrImagePull: quay.io/x:1: not found"}}}]})
 }
 
 /// The log of a run without a terminal, up to the sync of cilium.

@@ -144,7 +144,7 @@ fn failed_write_is_reported() {
 fn narrow_terminal_wraps_only_words() {
     let mut source = scenario::source();
     source["status"]["conditions"] = json!([{"type": "Ready", "status": "False", "reason": "GitOperationFailed",
-        "message": "failed to checkout and determine revision: unable to clone: dial tcp: lookup example.org: no such host"}]);
+        "message": "failed to checkout and determine revision: unable to clone 'https://example.org/home.git': dial tcp: lookup example.org: no such host"}]);
     for command in ["status", "check", "diff"] {
         let fixture = Fixture::for_command(command).env("TERM", "xterm").objects([source.clone()]);
         let [narrow, wide] = [40, 200].map(|columns| fixture.run_on_terminal(columns));

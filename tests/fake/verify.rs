@@ -53,7 +53,7 @@ const UNBUILT: [&str; 3] = [
 const UNAPPLIED: [&str; 3] = [
     "False",
     "ReconciliationFailed",
-    "ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"",
+    "ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\"",
 ];
 
 /// The source. Its controller handles requests.
@@ -151,7 +151,7 @@ fn transient_failure_is_named_at_the_timeout() {
         || [direct("a", ["Unknown", "Progressing", "x"]), waits_for("b", &["c"]), direct("c", UNAPPLIED)];
     let ran = fixture(children()).args(&["--verify-timeout", "1s"]).run();
     ran.assert().code(6);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/c" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the CRD for this kind is not installed" after="[AFTER]" log="[LOG]" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" resume="k3s-boot apps --verify-timeout 1s --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/c" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\"" cause="the CRD for this kind is not installed" after="[AFTER]" log="[LOG]" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" resume="k3s-boot apps --verify-timeout 1s --from verify""#);
     assert_eq!(requests(&ran), [""; 0]);
     let ran = fixture(children()).args(&["--verify-timeout", "1s", "-o", "json"]).run();
     let report = ran.report();
@@ -198,7 +198,7 @@ fn failure_below_the_children_is_a_warning() {
     .run();
     completes(&ran);
     assert_snapshot!(warnings(&ran), @r#"
-    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unapplied" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the CRD for this kind is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" 
+    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unapplied" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\"" cause="the CRD for this kind is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" 
     [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unbuilt" reason="BuildFailed: kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'gone.yaml': no such file or directory'" cause="`kustomize build` fails for the folder of the Kustomization" fix="run `kustomize build` on that folder, correct what it reports, push, then retry"
     "#);
     assert_eq!(requests(&ran), [""; 0]);
@@ -229,9 +229,9 @@ fn only_failed_kustomizations_are_requested_again() {
     completes(&ran);
     assert_eq!(requests(&ran), ["kustomizations/apps"]);
     assert_snapshot!(warnings(&ran), @r#"
-    [TS] WARN Flux is blocked object="Kustomization flux-system/apps" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the CRD for this kind is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" 
+    [TS] WARN Flux is blocked object="Kustomization flux-system/apps" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\"" cause="the CRD for this kind is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" 
     [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unhealthy" reason="HealthCheckFailed: timeout waiting for: [Deployment/media/x status: 'InProgress']" fix="kubectl --namespace flux-system describe kustomization unhealthy" 
-    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/below" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\"" cause="the CRD for this kind is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry"
+    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/below" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\"" cause="the CRD for this kind is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry"
     "#);
 }
 

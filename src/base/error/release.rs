@@ -1,7 +1,7 @@
 //! A failed release, and a failed hook of helmfile.
 
 use crate::base::diagnosis::{Diagnosis, shortened};
-use crate::base::known_failures::{KnownFailure, find};
+use crate::base::known_failures::{KnownFailure, Origin, find};
 use crate::base::release_id::ReleaseId;
 
 /// A failed release.
@@ -37,7 +37,7 @@ impl ReleaseFailure {
             let own = self.reason.split_once(&format!("`{}` failed: ", hook.name)).map(|(_, own)| own);
             own.is_some_and(|own| CLIENT_ERRORS.iter().any(|beginning| own.starts_with(beginning)))
         };
-        find(&self.reason).filter(|_| self.hook.as_ref().is_none_or(is_client))
+        find(Origin::Release, &self.reason).filter(|_| self.hook.as_ref().is_none_or(is_client))
     }
 
     /// The details of a log line, and the fix if it is known.

@@ -1,46 +1,123 @@
 //! Known failures of kustomize-controller.
 
-use crate::base::known_failures::{KnownFailure, Outlook};
+use crate::base::known_failures::Origin::Flux;
+use crate::base::known_failures::shape::{FLUX, shape};
+use crate::base::known_failures::{KnownFailure, Outlook, sample};
 
-pub(super) const KUSTOMIZE: &[KnownFailure] = &[
+pub(super) const TABLE: &[KnownFailure] = &[
     KnownFailure {
         id: "flux-path",
         outlook: Outlook::Unknown,
-        words: &[&["kustomization path not found"]],
-        messages: &[
-            "Kustomization flux-system/apps: ArtifactFailed: kustomization path not found: stat /tmp/kustomization-2/kubernetes/nowhere: no such file or directory",
-        ],
+        shapes: &[shape(FLUX, "Kustomization *: ArtifactFailed: kustomization path not found: ")],
+        samples: &[sample(
+            Flux,
+            "kustomize-controller 1.7.3",
+            "Kustomization flux-system/apps: ArtifactFailed: kustomization path not found: stat /tmp/kustomization-2817336458/kubernetes/nowhere: no such file or directory",
+        )],
         cause: "the path of the Kustomization does not exist in the Git revision that Flux fetched",
         fix: "correct `spec.path` of the Kustomization (for the root one: `instance.sync.path` in the values of flux-instance) or push the folder, then retry",
     },
     KnownFailure {
         id: "flux-build",
         outlook: Outlook::Unknown,
-        words: &[&["kustomize build failed"]],
-        messages: &[
-            "Kustomization flux-system/apps: BuildFailed: kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'missing.yaml': open /tmp/kustomization-2/kubernetes/apps/missing.yaml: no such file or directory'",
-        ],
+        shapes: &[shape(FLUX, "Kustomization *: BuildFailed: kustomize build failed: ")],
+        samples: &[sample(
+            Flux,
+            "kustomize-controller 1.7.3",
+            "Kustomization flux-system/apps: BuildFailed: kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'missing.yaml': open /tmp/kustomization-2817336458/kubernetes/apps/missing.yaml: no such file or directory': must build at directory: not a valid directory: evalsymlink failure on '/tmp/kustomization-2817336458/kubernetes/apps/missing.yaml' : lstat /tmp/kustomization-2817336458/kubernetes/apps/missing.yaml: no such file or directory",
+        )],
         cause: "`kustomize build` fails for the folder of the Kustomization",
         fix: "run `kustomize build` on that folder, correct what it reports, push, then retry",
     },
     KnownFailure {
         id: "flux-undecrypted",
         outlook: Outlook::Unknown,
-        words: &[&["sops encrypted", "configuring decryption is required"]],
-        messages: &[
-            "Kustomization flux-system/apps: ReconciliationFailed: Secret/media/token is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
-        ],
+        shapes: &[shape(
+            FLUX,
+            "* is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
+        )],
+        samples: &[sample(
+            Flux,
+            "kustomize-controller 1.3, fluxcd/flux2#4982",
+            "Kustomization flux-system/flux-system: ReconciliationFailed: Secret/podinfo/mysecret is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
+        )],
         cause: "the Kustomization applies a file encrypted with SOPS but has no `spec.decryption`",
         fix: "set `spec.decryption` in the Kustomization (for the root one: with a patch in `instance.kustomize.patches`), push, then retry",
     },
     KnownFailure {
         id: "flux-kind",
         outlook: Outlook::Unknown,
-        words: &[&["reconciliationfailed", "no matches for kind"]],
-        messages: &[
+        shapes: &[shape(
+            FLUX,
+            "Kustomization *: ReconciliationFailed: …: no matches for kind \"*\" in version \"*\"",
+        )],
+        samples: &[sample(
+            Flux,
+            "kustomize-controller 1.7.3",
             "Kustomization flux-system/apps: ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\"",
-        ],
+        )],
         cause: "the CRD for this kind is not installed",
         fix: "add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry",
+    },
+    KnownFailure {
+        id: "flux-variable",
+        outlook: Outlook::Unknown,
+        shapes: &[shape(
+            FLUX,
+            "envsubst error: variable substitution failed: variable not set (strict mode): ",
+        )],
+        samples: &[sample(
+            Flux,
+            "kustomize-controller 1.9.0, fluxcd/kustomize-controller#1692",
+            "Kustomization flux-system/apps: BuildFailed: post build failed for 'CustomResourceDefinition.v1.apiextensions.k8s.io/kustomizations.kustomize.toolkit.fluxcd.io': envsubst error: variable substitution failed: variable not set (strict mode): \"var\"",
+        )],
+        cause: "`${…}` names a variable that is set nowhere: Flux 2.9 and later reject that",
+        fix: "set the variable in `spec.postBuild` of the Kustomization, write `$${…}` for a text that Flux must not replace, or annotate the object with `kustomize.toolkit.fluxcd.io/substitute: disabled`",
+    },
+    KnownFailure {
+        id: "age-key-missing",
+        outlook: Outlook::Unknown,
+        shapes: &[shape(
+            FLUX,
+            "Kustomization *: …failed to get decryption Secret '*': secrets \"*\" not found",
+        )],
+        samples: &[sample(
+            Flux,
+            "kustomize-controller 1.7.3",
+            "Kustomization flux-system/flux-system: BuildFailed: failed to get decryption Secret 'flux-system/sops-age': secrets \"sops-age\" not found",
+        )],
+        cause: "Flux needs the age key, and the cluster has none",
+        fix: "put the age key that this repository is encrypted for into age.key, then retry",
+    },
+    KnownFailure {
+        id: "age-key-invalid",
+        outlook: Outlook::Unknown,
+        shapes: &[shape(FLUX, "failed to import '*' data from * decryption Secret '*': ")],
+        samples: &[sample(
+            Flux,
+            "kustomize-controller 1.7.3, internal/decryptor",
+            "Kustomization flux-system/flux-system: BuildFailed: failed to import 'age.agekey' data from sops decryption Secret 'flux-system/sops-age': failed to parse and add to age identities: unknown identity type",
+        )],
+        cause: "a key in the decryption Secret is not an age key that Flux supports",
+        fix: "put a valid age key into age.key, then retry with --rotate-age-key",
+    },
+    KnownFailure {
+        id: "age-key-wrong",
+        outlook: Outlook::Unknown,
+        shapes: &[shape(FLUX, "decryption failed for '*': …cannot get sops data key")],
+        samples: &[
+            sample(
+                Flux,
+                "kustomize-controller, fluxcd/flux2#5154",
+                "Kustomization flux-system/secrets: BuildFailed: decryption failed for 'basic-auth': failed to decrypt and format 'flux-system/basic-auth' Secret data: cannot get sops data key: Failed to get the data key required to decrypt the SOPS file.",
+            ),
+            sample(
+                Flux,
+                "kustomize-controller, devantler-tech/platform#1346",
+                "Kustomization flux-system/variables: BuildFailed: decryption failed for 'Secret.v1.[noGrp]/variables-cluster': cannot get sops data key: Failed to get the data key required to decrypt the SOPS file.",
+            ),
+        ],
+        cause: "the file is not encrypted for the age key in the cluster",
+        fix: "put the age key that this repository is encrypted for into age.key, then retry with --rotate-age-key",
     },
 ];

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::values_keys;
 use crate::base::finding::{Finding, Severity};
-use crate::base::known_failures::find;
+use crate::base::known_failures::{Origin, find};
 use crate::base::release_id::ReleaseId;
 use crate::check::{Answer, Check, Facts, Group, NOTHING_RENDERED, Needs, Rule, scheduling};
 use crate::desired::manifests::RenderFailure;
@@ -39,7 +39,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 /// The finding, unless another rule reports it or the problem may be gone when the release is synced.
 fn found(facts: &Facts<'_>, release: &ReleaseId, failure: &RenderFailure) -> Option<Finding> {
     let RenderFailure { reason, depends_on_cluster } = failure;
-    let known = find(reason);
+    let known = find(Origin::Template, reason);
     match known.map(|known| known.id) {
         Some("values-schema") if has_only_unknown_keys(reason) && is_rejected_key(facts, release) => {
             return None;

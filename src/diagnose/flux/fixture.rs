@@ -1,7 +1,10 @@
 //! Flux's objects for tests.
 
+use proptest::prelude::*;
+use proptest::sample::select;
 use serde_json::json;
 
+use crate::base::mutate;
 use crate::observed::flux::{Dependency, Flux, Resource};
 
 pub(crate) const URL: &str = "ssh://git@example.org/home.git";
@@ -122,4 +125,23 @@ pub(crate) fn checking(resource: Resource) -> Resource {
 pub(crate) fn flux(others: impl IntoIterator<Item = Resource>) -> Flux {
     let resources = [source(), root()].into_iter().chain(others).collect();
     Flux { instance: Some(instance()), resources }
+}
+
+pub(super) fn odd_resource() -> impl Strategy<Value = Resource> {
+    let name = || "[ab]|flux-system".prop_map(|name| json!(name));
+    let label = |name: &str| format!("kustomize.toolkit.fluxcd.io/{name}");
+    let reasons = &["Succeeded", "BuildFailed", "DependencyNotReady", "HealthCheckFailed", "Progressing"][..];
+    let ready = (select(&["True", "False", "Unknown"][..]), select(reasons), ".{0,40}|decrypt", 0..3_i64);
+    (select(&["Kustomization", "GitRepository", "OCIRepository"][..]), name(), name(), name(), ready, any::<bool>()).prop_flat_map(
+        move |(kind, name, parent, needed, (status, reason, message, seen), suspend)| {
+            let resource = json!({"kind": kind, "metadata": {"name": name, "namespace": "flux-system", "generation": 1,
+                    "labels": {label("name"): parent, label("namespace"): "flux-system"}},
+                "spec": {"suspend": suspend, "url": URL, "dependsOn": [{"name": needed}], "ref": {"name": "refs/heads/main"}},
+                "status": {"observedGeneration": seen, "lastAppliedRevision": "main@sha1:1", "artifact": {"revision": "x"},
+                    "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": message}]}});
+            mutate::json(&resource.to_string()).prop_map(move |odd| {
+                serde_json::from_value(odd).unwrap_or_else(|_| serde_json::from_value(resource.clone()).unwrap())
+            })
+        },
+    )
 }

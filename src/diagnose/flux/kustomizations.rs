@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::known_failures::{KnownFailure, find};
+use crate::base::known_failures::{KnownFailure, Origin, find};
 use crate::base::object_ref::ObjectRef;
 use crate::observed::flux::{Condition, Dependency, Resource};
 
@@ -39,7 +39,8 @@ impl Problem {
     /// What to do about it, or where to look. With `is_late` the timeout has expired.
     pub(crate) fn advice(&self, is_late: bool) -> String {
         // It is no release: a fix that names one is none.
-        let known = self.fix.or_else(|| find(&self.words()).and_then(KnownFailure::general_fix));
+        let known =
+            self.fix.or_else(|| find(Origin::Flux, &self.words()).and_then(KnownFailure::general_fix));
         if let Some(fix) = known {
             return fix.to_owned();
         }

@@ -1,12 +1,10 @@
 use proptest::prelude::*;
-use proptest::sample::select;
 use serde_json::json;
 
 use super::*;
-use crate::base::mutate;
 use crate::diagnose::flux::fixture::{
     DEPENDENT, OK, RUNNING, UNAPPLIED, UNBUILT, UNDECRYPTED, UNHEALTHY, URL, applied, checking, child,
-    direct, flux, in_namespace, instance, resource, root, source, suspended, waits_for, with,
+    direct, flux, in_namespace, instance, odd_resource, resource, root, source, suspended, waits_for, with,
 };
 use crate::observed::flux::Artifact;
 
@@ -472,25 +470,6 @@ fn a_wrong_key_shows_in_a_child() {
     let import = ("False", "BuildFailed", "failed to import 'age.agekey' data from sops decryption Secret");
     has_failed(&with_children([direct("apps", import)]), object, "failed to import");
     syncs(&with_children([child("tenant", "other", UNDECRYPTED)]));
-}
-
-fn odd_resource() -> impl Strategy<Value = Resource> {
-    let name = || "[ab]|flux-system".prop_map(|name| json!(name));
-    let label = |name: &str| format!("kustomize.toolkit.fluxcd.io/{name}");
-    let reasons = &["Succeeded", "BuildFailed", "DependencyNotReady", "HealthCheckFailed", "Progressing"][..];
-    let ready = (select(&["True", "False", "Unknown"][..]), select(reasons), ".{0,40}|decrypt", 0..3_i64);
-    (select(&["Kustomization", "GitRepository", "OCIRepository"][..]), name(), name(), name(), ready, any::<bool>()).prop_flat_map(
-        move |(kind, name, parent, needed, (status, reason, message, seen), suspend)| {
-            let resource = json!({"kind": kind, "metadata": {"name": name, "namespace": "flux-system", "generation": 1,
-                    "labels": {label("name"): parent, label("namespace"): "flux-system"}},
-                "spec": {"suspend": suspend, "url": URL, "dependsOn": [{"name": needed}], "ref": {"name": "refs/heads/main"}},
-                "status": {"observedGeneration": seen, "lastAppliedRevision": "main@sha1:1", "artifact": {"revision": "x"},
-                    "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": message}]}});
-            mutate::json(&resource.to_string()).prop_map(move |odd| {
-                serde_json::from_value(odd).unwrap_or_else(|_| serde_json::from_value(resource.clone()).unwrap())
-            })
-        },
-    )
 }
 
 proptest! {

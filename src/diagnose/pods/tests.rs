@@ -1,5 +1,5 @@
 use super::*;
-use crate::base::known_failures::find;
+use crate::base::known_failures::{Origin, find};
 
 fn worst<'a>(pods: impl IntoIterator<Item = &'a Pod>, warnings: Warnings<'_>) -> Option<PodProblem> {
     problems(pods, warnings).into_iter().next()
@@ -20,7 +20,7 @@ fn waiting(reason: &str, message: &str) -> Container {
 
 fn state_of(pod: &Pod, events: &[Event]) -> (String, &'static str) {
     let problem = worst([pod], Warnings { events, before: "" }).unwrap();
-    let known = find(&problem.state).map_or("", |known| known.id);
+    let known = find(Origin::State, &problem.state).map_or("", |known| known.id);
     (problem.state, known)
 }
 
@@ -40,10 +40,15 @@ fn the_state_of_a_pod_is_a_known_failure() {
         last: last.to_owned(),
         ..Event::default()
     };
-    let failed = event("Failed", "Failed to pull image: v9: not found", "1");
+    let failed = event(
+        "Failed",
+        "Failed to pull image \"a/x:v9\": failed to pull and unpack image \"a/x:v9\": failed to resolve reference \"a/x:v9\": a/x:v9: not found",
+        "1",
+    );
     let again = event("Failed", "Error: ImagePullBackOff", "2");
     assert_eq!(state_of(&image, &[failed.clone(), again.clone()]).1, "image-missing");
-    let message = "Back-off pulling image \"x\": ErrImagePull: failed to authorize: 403 Forbidden";
+    let message = "Back-off pulling image \"x\": ErrImagePull: failed to pull and unpack image \"x\": failed to resolve reference \"x\": failed to authorize: \
+                   failed to fetch anonymous token: unexpected status from GET request to https://x/token: 403 Forbidden";
     let telling = Pod { containers: vec![waiting("ImagePullBackOff", message)], ..pod("b") };
     assert_eq!(state_of(&telling, &[failed, again]).1, "image-denied");
     let mut container = waiting("CrashLoopBackOff", "back-off 40s");
@@ -191,6 +196,24 @@ const CASES: &[(&str, Stage, &str, &str, Option<bool>)] = &[
     ("unsched-cpu", Stage::Unplaced, "0/1 nodes are available: 1 Insufficient cpu", "", None),
 ];
 
+/// The known failures of the recorded pods.
+const KNOWN: &[(&str, &str)] = &[
+    ("crash", "crash-loop"),
+    ("oom", "memory-limit"),
+    ("badcmd", "command-missing"),
+    ("badname", "image-name"),
+    ("cmref", "config-missing"),
+    ("nonroot", "runs-as-root"),
+    ("neverpull", "image-policy"),
+    ("noimage", "image-dns"),
+    ("noimage-refused", "image-unreachable"),
+    ("initnoimage", "image-dns"),
+    ("sysctl", "sysctl"),
+    ("secretvol", "config-missing"),
+    ("unready-http", "readiness"),
+    ("inithang", "init-container"),
+];
+
 #[test]
 fn recorded_pods_of_k3s_are_diagnosed() {
     let recorded: serde_json::Value = serde_json::from_str(RECORDED).unwrap();
@@ -211,6 +234,10 @@ fn recorded_pods_of_k3s_are_diagnosed() {
             problem.state
         );
         assert_eq!(problem.logs.map(|logs| logs.is_previous), *logs, "{name}");
+    }
+    for (name, id) in KNOWN {
+        let known = find(Origin::State, &found(name).unwrap().state).map(|known| known.id);
+        assert_eq!(known, Some(*id), "{name}");
     }
     assert_eq!(found("done"), None);
     assert_eq!(found("unlive"), None, "it is ready between two restarts");
@@ -239,6 +266,6 @@ proptest::proptest! {
         let event = Event { kind: "Pod".to_owned(), namespace: "n".to_owned(), name: "p".to_owned(), ..Event::default() };
         let warnings = Warnings { events: &[event], before: "" };
         let problem = pod.as_ref().and_then(|pod| worst([pod], warnings));
-        _ = problem.map(|problem| find(&problem.state).map(|known| known.fix(&problem.object.to_string().into(), None)));
+        _ = problem.map(|problem| find(Origin::State, &problem.state).map(|known| known.fix(&problem.object.to_string().into(), None)));
     }
 }

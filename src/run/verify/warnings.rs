@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::base::diagnosis::Diagnosis;
-use crate::base::known_failures::find;
+use crate::base::known_failures::{Origin, find};
 use crate::base::logger::{self, Level};
 use crate::base::release_id::ReleaseId;
 use crate::diagnose::flux::Problem;
@@ -101,7 +101,7 @@ const BELOW: &str = "Flux failed to reconcile";
 
 fn log(message: &'static str, problem: &Problem) {
     let diagnosis = Diagnosis {
-        cause: find(&problem.words()).map(|known| known.cause),
+        cause: find(Origin::Flux, &problem.words()).map(|known| known.cause),
         fix: Some(problem.advice(false)),
         object: Some(problem.object.to_string()),
         ..Diagnosis::default()

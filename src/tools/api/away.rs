@@ -12,7 +12,7 @@ use super::ready::Starting;
 use super::{Answer, Toolbox};
 use crate::base::duration::seconds;
 use crate::base::error::Error;
-use crate::base::known_failures::{KnownFailure, find};
+use crate::base::known_failures::{KnownFailure, Origin, find};
 
 /// How long an outage or a start may take: a k3s that was restarted on a busy machine served everything after 29 s, and
 /// 21 s after its first answer.
@@ -59,7 +59,7 @@ impl OutageTracker {
             Ok(answer) => Some(words(answer.status, &answer.body)).filter(|words| {
                 matches!(answer.status, 502..=504)
                     || CONNECTION_LOST.iter().any(|reason| words.ends_with(reason))
-                    || find(words).is_some_and(KnownFailure::is_transient)
+                    || find(Origin::Api, words).is_some_and(KnownFailure::is_transient)
             }),
             Err(Error::Api { status: None, reason, .. }) => Some(reason.clone()),
             Err(error @ Error::Unanswered { .. }) => Some(error.to_string()),

@@ -62,14 +62,14 @@ pub(super) const FAULTS: &[Fault] = &[
         "registry-401",
         "registry answers 401",
         &[Injection::RegistryAnswers(401, None)],
-        expect(1, CHART, &["the registry rejects the stored login, or requires one"], "logout"),
+        expect(1, CHART, &["the registry denies access"], "logout"),
         Plain::Fails("oci://"),
     ),
     fault(
         "registry-403",
         "registry answers 403",
         &[Injection::RegistryAnswers(403, None)],
-        expect(1, CHART, &["the registry rejects the stored login, or requires one"], "logout"),
+        expect(1, CHART, &["the registry denies access"], "logout"),
         Plain::Fails("oci://"),
     ),
     fault(
@@ -118,7 +118,7 @@ pub(super) const FAULTS: &[Fault] = &[
         "clock",
         "certificate is not valid yet (clock skew)",
         &[Injection::RegistryFutureCertificate],
-        expect(1, CHART, &["a certificate has expired, or a clock is wrong"], "date"),
+        expect(1, CHART, &["the certificate of the registry has expired"], "date"),
         Plain::Fails("oci://"),
     ),
 ];
