@@ -6,6 +6,7 @@ mod git;
 mod helm;
 mod images;
 mod kustomize;
+mod logs;
 mod pods;
 mod registry;
 mod scheduling;
@@ -110,6 +111,7 @@ fn fitting(origin: Origin, message: &str) -> Vec<usize> {
 pub fn table() -> impl Iterator<Item = &'static KnownFailure> {
     let all = [
         scheduling::TABLE,
+        logs::TABLE,
         pods::TABLE,
         images::TABLE,
         registry::TABLE,

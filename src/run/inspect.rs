@@ -234,6 +234,10 @@ pub(crate) async fn diagnose(
     }
     let warnings = warnings_about(&problem, events);
     let last_words = last_words(tools, namespace_of(release), &problem).await;
+    // Why the container ended or is not ready.
+    if let Some(known) = last_words.iter().rev().find_map(|line| find(Origin::Log, line)) {
+        diagnosis = Diagnosis::known(release, problem.pod(), known);
+    }
     let PodProblem { object, state, .. } = problem;
     let seen = std::iter::once(&state).chain(&warnings).chain(&last_words);
     tools.runner.transcript().seen(&object.to_string(), seen.map(String::as_str));

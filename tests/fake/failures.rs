@@ -195,6 +195,12 @@ fn an_unready_container_has_logs() {
     let ran = run("level=info waiting for etcd\n");
     ran.assert().code(6);
     assert!(ran.stderr.contains("container_logs=\"level=info waiting for etcd\""), "{}", ran.stderr);
+    let ran = run(
+        "[FATAL] plugin/loop: Loop (127.0.0.1:60292 -> :53) detected for zone \".\", see https://coredns.io/plugins/loop\n",
+    );
+    let cause =
+        "cause=\"/etc/resolv.conf of the node names the node itself, so CoreDNS forwards queries to itself\"";
+    assert!(ran.stderr.contains(cause), "a line that is known says more than the state: {}", ran.stderr);
     let ran = run("unable to retrieve container logs for containerd://98404cb4e006");
     assert!(!ran.stderr.contains("container_logs"), "{}", ran.stderr);
 }

@@ -7,6 +7,9 @@ use crate::base::known_failures::{KnownFailure, Origin, Outlook, sample};
 /// While its release is installed, the condition of the `FluxInstance` is the state of an object.
 const INSTANCE: &[Origin] = &[Flux, State];
 
+/// Every pod may need the API server.
+const ANY_POD: &[Origin] = &[Flux, State, Origin::Log];
+
 pub(super) const TABLE: &[KnownFailure] = &[
     KnownFailure {
         id: "flux-pair",
@@ -27,9 +30,9 @@ pub(super) const TABLE: &[KnownFailure] = &[
         id: "service-network",
         outlook: Outlook::Unknown,
         shapes: &[
-            shape(INSTANCE, "…Get \"https://10.*.0.1:443/*\": dial tcp 10.*.0.1:443: i/o timeout"),
+            shape(ANY_POD, "…Get \"https://10.*.0.1:443/*\": dial tcp 10.*.0.1:443: i/o timeout"),
             shape(
-                INSTANCE,
+                ANY_POD,
                 "…Get \"https://10.*.0.1:443/*\": dial tcp 10.*.0.1:443: connect: no route to host",
             ),
         ],

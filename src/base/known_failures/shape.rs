@@ -17,6 +17,8 @@ pub enum Origin {
     Api,
     /// The state of a pod, a workload, a volume claim or a node: `REASON: MESSAGE`.
     State,
+    /// A line that a container printed.
+    Log,
     /// A condition of a Flux object: `KIND NAMESPACE/NAME: REASON: MESSAGE`.
     Flux,
     /// k3s-boot itself, or another program.
@@ -32,6 +34,7 @@ pub(super) const CLIENTS: &[Origin] = &[Origin::Api, Origin::Release];
 pub(super) const CHART: &[Origin] = &[Origin::Chart];
 pub(super) const HELM: &[Origin] = &[Origin::Release, Origin::Template];
 pub(super) const RELEASE: &[Origin] = &[Origin::Release];
+pub(super) const LOG: &[Origin] = &[Origin::Log];
 pub(super) const STATE: &[Origin] = &[Origin::State];
 pub(super) const FLUX: &[Origin] = &[Origin::Flux];
 
