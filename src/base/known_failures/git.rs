@@ -55,26 +55,30 @@ pub(super) const TABLE: &[KnownFailure] = &[
     KnownFailure {
         id: "git-denied",
         outlook: Outlook::Unknown,
-        shapes: &[
-            shape(FLUX, "ssh: unable to authenticate, attempted methods ["),
-            shape(FLUX, "unable to clone '*': authentication required"),
-            shape(FLUX, "unable to list remote for '*': authentication required"),
-            shape(FLUX, "unable to clone '*': invalid credentials"),
-        ],
-        samples: &[
-            sample(
-                Flux,
-                "source-controller, fluxcd/flux2#826",
-                "GitRepository flux-system/flux-system: GitOperationFailed: failed to checkout and determine revision: unable to clone 'ssh://git@github.com/squaremo/flux-example': ssh: handshake failed: ssh: unable to authenticate, attempted methods [none publickey], no supported methods remain",
-            ),
-            sample(
-                Flux,
-                "source-controller, fluxcd/flux2#4292",
-                "GitRepository flux-system/flux-system: GitOperationFailed: failed to checkout and determine revision: unable to clone 'https://github.com/me/home.git': authentication required",
-            ),
-        ],
-        cause: "the Git server rejects the credentials of Flux, or Flux has none",
+        shapes: &[shape(FLUX, "ssh: unable to authenticate, attempted methods [")],
+        samples: &[sample(
+            Flux,
+            "source-controller, fluxcd/flux2#826",
+            "GitRepository flux-system/flux-system: GitOperationFailed: failed to checkout and determine revision: unable to clone 'ssh://git@github.com/squaremo/flux-example': ssh: handshake failed: ssh: unable to authenticate, attempted methods [none publickey], no supported methods remain",
+        )],
+        cause: "the Git server rejects the key of Flux",
         fix: "add the deploy key to bootstrap/*.sops.yaml as a Secret in flux-system, name it in FLUX_GIT_PULL_SECRET, then retry",
+    },
+    KnownFailure {
+        id: "git-login",
+        outlook: Outlook::Unknown,
+        shapes: &[
+            shape(FLUX, "unable to clone 'http*': authentication required"),
+            shape(FLUX, "unable to list remote for 'http*': authentication required"),
+            shape(FLUX, "unable to clone 'http*': invalid credentials"),
+        ],
+        samples: &[sample(
+            Flux,
+            "source-controller, fluxcd/flux2#3301",
+            "GitRepository flux-system/flux-system: GitOperationFailed: failed to checkout and determine revision: unable to clone 'https://github.com/13567436138/mygit4.git': authentication required",
+        )],
+        cause: "the Git server requires a login for this URL: the repository is private, or does not exist",
+        fix: "correct `instance.sync.url`, or add a Secret with `username` and `password` (a token) to bootstrap/*.sops.yaml and name it in `instance.sync.pullSecret`",
     },
     KnownFailure {
         // 403 of the server: the credentials are accepted (go-git, `plumbing/transport/http`).

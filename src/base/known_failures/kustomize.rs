@@ -1,7 +1,7 @@
 //! Known failures of kustomize-controller.
 
 use crate::base::known_failures::Origin::Flux;
-use crate::base::known_failures::shape::{FLUX, shape};
+use crate::base::known_failures::shape::{FLUX, fallback, shape};
 use crate::base::known_failures::{KnownFailure, Outlook, sample};
 
 pub(super) const TABLE: &[KnownFailure] = &[
@@ -32,22 +32,96 @@ pub(super) const TABLE: &[KnownFailure] = &[
     KnownFailure {
         id: "flux-undecrypted",
         outlook: Outlook::Unknown,
-        shapes: &[shape(
-            FLUX,
-            "* is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
-        )],
-        samples: &[sample(
-            Flux,
-            "kustomize-controller 1.3, fluxcd/flux2#4982",
-            "Kustomization flux-system/flux-system: ReconciliationFailed: Secret/podinfo/mysecret is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
-        )],
+        shapes: &[
+            shape(
+                FLUX,
+                "* is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
+            ),
+            shape(FLUX, "failed to create typed patch object (*): .sops: field not declared in schema"),
+        ],
+        samples: &[
+            sample(
+                Flux,
+                "kustomize-controller 1.3, fluxcd/flux2#4982",
+                "Kustomization flux-system/flux-system: ReconciliationFailed: Secret/podinfo/mysecret is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
+            ),
+            sample(
+                Flux,
+                "kustomize-controller, fluxcd/flux2#3367",
+                "Kustomization flux-system/apps: ReconciliationFailed: ConfigMap/media/x dry-run failed: failed to create typed patch object (media/x; /v1, Kind=ConfigMap): .sops: field not declared in schema",
+            ),
+        ],
         cause: "the Kustomization applies a file encrypted with SOPS but has no `spec.decryption`",
         fix: "set `spec.decryption` in the Kustomization (for the root one: with a patch in `instance.kustomize.patches`), push, then retry",
     },
     KnownFailure {
-        id: "flux-kind",
+        id: "flux-version",
+        outlook: Outlook::Unknown,
+        shapes: &[shape(FLUX, "no matches for kind \"*\" in version \"*.toolkit.fluxcd.io/")],
+        samples: &[sample(
+            Flux,
+            "kustomize-controller, kubernetes/k8s.io#6364",
+            "Kustomization flux-system/monitoring: ReconciliationFailed: HelmRepository/monitoring/grafana-charts dry-run failed, error: no matches for kind \"HelmRepository\" in version \"source.toolkit.fluxcd.io/v1\"",
+        )],
+        cause: "the installed Flux does not serve this version of the kind",
+        fix: "correct `apiVersion` of the object in Git (Flux 2.7 and later: v1, HelmRelease v2), push, then retry",
+    },
+    KnownFailure {
+        id: "flux-invalid",
+        outlook: Outlook::Unknown,
+        shapes: &[
+            shape(FLUX, "Kustomization *: ReconciliationFailed: * dry-run failed (Invalid): "),
+            fallback(
+                FLUX,
+                "Kustomization *: ReconciliationFailed: * dry-run failed: failed to create typed patch object (*): ",
+            ),
+        ],
+        samples: &[
+            sample(
+                Flux,
+                "kustomize-controller, fluxcd/flux2#5116",
+                "Kustomization flux-system/apps: ReconciliationFailed: HelmRelease/tdp/tdp-api dry-run failed (Invalid): HelmRelease.helm.toolkit.fluxcd.io \"tdp-api\" is invalid: [spec.chart.spec.chart: Required value]",
+            ),
+            sample(
+                Flux,
+                "kustomize-controller, fluxcd/flux2#4373",
+                "Kustomization flux-system/apps: ReconciliationFailed: HelmRelease/csi-driver-nfs/csi-driver-nfs dry-run failed: failed to create typed patch object (csi-driver-nfs/csi-driver-nfs; helm.toolkit.fluxcd.io/v2beta1, Kind=HelmRelease): .spec.chart.spec.releaseName: field not declared in schema",
+            ),
+        ],
+        cause: "the API server rejects the object as Git has it",
+        fix: "correct what the message names, push, then retry",
+    },
+    KnownFailure {
+        id: "flux-oci-tag",
         outlook: Outlook::Unknown,
         shapes: &[shape(
+            FLUX,
+            "OCIRepository *: …failed to determine artifact digest: GET *: MANIFEST_UNKNOWN: ",
+        )],
+        samples: &[sample(
+            Flux,
+            "source-controller, fluxcd/flux2#5329",
+            "OCIRepository media/podinfo: OCIArtifactPullFailed: failed to determine artifact digest: GET https://ghcr.io/v2/stefanprodan/charts/podinfo/manifests/6.0.0: MANIFEST_UNKNOWN: manifest unknown",
+        )],
+        cause: "the registry has no such tag",
+        fix: "correct `spec.ref` of the OCIRepository in Git, push, then retry",
+    },
+    KnownFailure {
+        id: "flux-oci-digest",
+        outlook: Outlook::Unknown,
+        shapes: &[shape(FLUX, "OCIRepository *: …failed to determine artifact digest: cannot parse hash: ")],
+        samples: &[sample(
+            Flux,
+            "source-controller 1.8, joryirving/home-ops#9248",
+            "OCIRepository media/chart: OCIArtifactPullFailed: failed to determine artifact digest: cannot parse hash: \"c2ca1185c01e6e7f53dd1b7d131f0c9b3fa50e003ed068b784563a1b5a3422a1\"",
+        )],
+        cause: "`spec.ref.digest` of the OCIRepository is no digest of an OCI manifest (`sha256:…`)",
+        fix: "remove `digest` or correct it in Git, push, then retry",
+    },
+    KnownFailure {
+        id: "flux-kind",
+        outlook: Outlook::Unknown,
+        shapes: &[fallback(
             FLUX,
             "Kustomization *: ReconciliationFailed: …: no matches for kind \"*\" in version \"*\"",
         )],

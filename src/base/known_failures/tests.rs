@@ -67,11 +67,6 @@ const NEAR_MISSES: &[(Origin, &str, Option<&str>)] = &[
         "OCIRepository media/dragonfly: OCIArtifactPullFailed: failed to determine artifact digest: GET https://github.com/-/v2/packages/container/package/x: unexpected status code 404 Not Found: Not Found",
         None,
     ),
-    (
-        Flux,
-        "OCIRepository media/podinfo: OCIArtifactPullFailed: failed to determine artifact digest: GET https://ghcr.io/v2/stefanprodan/charts/podinfo/manifests/6.0.0: MANIFEST_UNKNOWN: manifest unknown",
-        None,
-    ),
     (Chart, "failed to authorize: failed to fetch anonymous token: unexpected status: 400 Bad Request", None),
     // A registry or a secret store is not the API server.
     (

@@ -118,7 +118,7 @@ pub(super) const FAULTS: &[Fault] = &[
             expect(
                 6,
                 "GitRepository flux-system/flux-system",
-                &["the Git server rejects the credentials of Flux"],
+                &["the Git server rejects the key of Flux"],
                 "FLUX_GIT_PULL_SECRET",
             ),
             Plain::Blind,
