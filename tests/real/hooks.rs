@@ -163,8 +163,8 @@ fn track_modes_are_supported() {
     assert_nothing_to_change(&fixture);
 }
 
-/// The API server rejects the address of this Service.
-const REJECTED: &str = "apiVersion: v1\nkind: Service\nmetadata:\n  name: {{ .Release.Name }}\nspec:\n  clusterIP: 192.0.2.1\n  ports: [{port: 80}]\n";
+/// The API server rejects the port of this Service.
+const REJECTED: &str = "apiVersion: v1\nkind: Service\nmetadata:\n  name: {{ .Release.Name }}\nspec:\n  type: NodePort\n  ports: [{port: 80, nodePort: 80}]\n";
 
 #[test]
 fn every_failed_release_of_a_sync_is_reported() {
@@ -186,7 +186,7 @@ fn every_failed_release_of_a_sync_is_reported() {
         let failed = format!(r#"ERROR Failed to sync Helm releases release="media/{name}" "#);
         let line = ran.stderr.lines().find(|line| line.contains(&failed));
         let reason = line.and_then(|line| line.split_once(" reason=\"")).map(|(_, reason)| reason);
-        assert!(reason.is_some_and(|reason| reason.contains("192.0.2.1")), "{name}: {}", ran.stderr);
+        assert!(reason.is_some_and(|reason| reason.contains("nodePort")), "{name}: {}", ran.stderr);
     }
     assert_eq!(ran.stderr.matches("Failed to sync Helm releases").count(), 2, "{}", ran.stderr);
     for name in ["first", "good"] {

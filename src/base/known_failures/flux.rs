@@ -1,11 +1,8 @@
 //! Known failures of flux-operator.
 
-use crate::base::known_failures::Origin::{Flux, State};
+use crate::base::known_failures::Origin::{Flux, Release, State};
 use crate::base::known_failures::shape::shape;
 use crate::base::known_failures::{KnownFailure, Origin, Outlook, sample};
-
-/// While its release is installed, the condition of the `FluxInstance` is the state of an object.
-const INSTANCE: &[Origin] = &[Flux, State];
 
 /// Every pod may need the API server.
 const ANY_POD: &[Origin] = &[Flux, State, Origin::Log];
@@ -15,14 +12,21 @@ pub(super) const TABLE: &[KnownFailure] = &[
         id: "flux-pair",
         outlook: Outlook::Unknown,
         shapes: &[shape(
-            INSTANCE,
-            "BuildFailed: build failed: add operation does not apply: doc is missing path: \"/spec/versions/",
+            &[Flux, State, Release],
+            "build failed: add operation does not apply: doc is missing path: \"/spec/versions/",
         )],
-        samples: &[sample(
-            State,
-            "flux-operator 0.37.1, fluxcd/flux2#5965",
-            "BuildFailed: build failed: add operation does not apply: doc is missing path: \"/spec/versions/1/schema/openAPIV3Schema/properties/spec/properties/eventSources/items/properties/kind/enum/-\": missing value",
-        )],
+        samples: &[
+            sample(
+                State,
+                "flux-operator 0.37.1, fluxcd/flux2#5965",
+                "BuildFailed: build failed: add operation does not apply: doc is missing path: \"/spec/versions/1/schema/openAPIV3Schema/properties/spec/properties/eventSources/items/properties/kind/enum/-\": missing value",
+            ),
+            sample(
+                Release,
+                "helm 4.2.4",
+                "resource FluxInstance/flux-system/flux not ready. status: Failed, message: build failed: add operation does not apply: doc is missing path: \"/spec/versions/1/schema\": missing value",
+            ),
+        ],
         cause: "flux-operator is older than the Flux version that it installs",
         fix: "pin `instance.distribution.artifact` in the values to the version of flux-operator, or upgrade both charts together",
     },

@@ -7,7 +7,7 @@ use crate::faults::Fault;
 use crate::faults::injection::Injection;
 use crate::faults::verdict::Plain;
 
-const CHART: &str = "chart=\"oci://";
+const CHART: &str = "=\"oci://";
 
 pub(super) const FAULTS: &[Fault] = &[
     // Values and versions.
