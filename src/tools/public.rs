@@ -10,15 +10,59 @@ const WITHHELD: &str = "(message withheld: it may contain file content)";
 
 /// The filter for helmfile, and for helm's output in it (helmfile 1.7.4, helm 4.2.4 and 3.21.4).
 pub(super) fn helmfile_filter() -> PublicPart {
-    let mut in_file_content = false;
+    let mut content = Content::Absent;
     Box::new(move |line| {
-        if in_file_content && !begins_message(line) {
+        match &content {
+            Content::File(prefix) if line.starts_with(prefix) || line.trim().is_empty() => return None,
+            Content::Value if !begins_message(line) => return None,
+            Content::Template(before) if !begins_message(line) => {
+                let (_, error) = line.rsplit_once(TEMPLATE_ERROR)?;
+                let error = format!("{before}: template: {error}");
+                content = Content::Absent;
+                return Some(message(&error));
+            }
+            _ => content = Content::Absent,
+        }
+        if let Some(prefix) = line.strip_suffix(OFFENDING_FILE) {
+            content = Content::File(prefix.to_owned());
             return None;
         }
-        // An argument of a function may have many lines.
-        in_file_content = is_call_error(line) || value_error(line).is_some();
+        if let Some(before) = templated_value(line) {
+            // The value and the error may follow.
+            if let Some((_, error)) = line.rsplit_once(TEMPLATE_ERROR) {
+                return Some(message(&format!("{before}: template: {error}")));
+            }
+            content = Content::Template(before.to_owned());
+            return Some(before.to_owned());
+        }
+        if is_call_error(line) || value_error(line).is_some() {
+            content = Content::Value;
+        }
         Some(message(line))
     })
+}
+
+/// What the lines after a message contain.
+enum Content {
+    Absent,
+    /// A file, up to the end of what follows this prefix: helmfile indents the output of programs.
+    File(String),
+    /// An argument of a function, or another value.
+    Value,
+    /// A value that is a template, up to its error; and the message before it.
+    Template(String),
+}
+
+/// What helmfile prints before a whole environment values file that is not valid YAML (`pkg/state/envvals_loader.go`).
+const OFFENDING_FILE: &str = "Offending YAML:";
+
+/// What follows a value that is a template (`pkg/state/release.go`).
+const TEMPLATE_ERROR: &str = "\": template: ";
+
+/// The message before a value that is a template.
+fn templated_value(line: &str) -> Option<&str> {
+    let at = line.find("failed executing template expressions in release ")?;
+    Some(&line[..at + line[at..].find(" = \"")?])
 }
 
 /// Whether a line contains the error of a template function that repeats its arguments.
@@ -72,6 +116,9 @@ fn message(line: &str) -> String {
     if let Some((before, detail)) = line.split_once(MANIFEST_ERROR) {
         return format!("{before}{MANIFEST_ERROR}{}", yaml_error(&without_unmarshalled(detail)));
     }
+    if let Some((before, detail)) = line.split_once(": yaml: ").filter(|_| !is_call_error(line)) {
+        return format!("{}: yaml: {}", without_value(before), yaml_error(&without_unmarshalled(detail)));
+    }
     let (before, error) = match line.split_once("error calling ") {
         // Helm 4 inserts a line break before the error.
         Some((before, error)) => {
@@ -92,8 +139,16 @@ fn message(line: &str) -> String {
 /// The part of a line before a repeated value: in an error of Go's templates (`text/template/exec.go` of Go 1.26), or in
 /// the output of a post-renderer, which reads all manifests.
 fn value_error(line: &str) -> Option<&str> {
-    const ERRORS: [&str; 3] =
-        ["range can't iterate over ", "if/with can't use ", "error while running post render on files: "];
+    const ERRORS: [&str; 6] = [
+        "range can't iterate over ",
+        "if/with can't use ",
+        "error while running post render on files: ",
+        // helmfile: `pkg/state/envvals_loader.go`, `pkg/maputil/maputil.go`.
+        "unexpected type of value: ",
+        "unexpected type of key in map: ",
+        // vals (v0.46.0).
+        "expected a map, got ",
+    ];
     ERRORS.iter().find_map(|error| Some(&line[..line.find(error)? + error.len()]))
 }
 
@@ -116,7 +171,8 @@ fn call_error(function: &str, detail: &str) -> String {
 
 /// Removes quoted text from a YAML error: file content, or the name of an anchor or key.
 fn yaml_error(detail: &str) -> String {
-    let detail = detail.split("invalid map key: ").next().unwrap_or_default();
+    const MAP_KEY: &str = "invalid map key: ";
+    let detail = detail.find(MAP_KEY).map_or(detail, |at| &detail[..at + MAP_KEY.len() - 2]);
     let mut quoted = None;
     let mut left = String::with_capacity(detail.len());
     for character in detail.chars() {
@@ -245,175 +301,4 @@ fn sops_message(line: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(public: PublicPart, talk: &str) -> String {
-        talk.lines().filter_map(public).collect::<Vec<_>>().join("\n")
-    }
-
-    /// Output of helmfile 1.7.4 with helm 4.2.4, and what passes the filter.
-    const HELMFILE: &[(&str, &str)] = &[
-        (
-            "in h.yaml: failed to render values files \"v.yaml.gotmpl\": failed to render [v.yaml.gotmpl], because of template: stringTemplate:1:4: executing \"stringTemplate\" at <fromYaml (readFile \"../k8s/hr.yaml\")>: error calling fromYaml: yaml: line 1: did not find expected key, offending yaml: spec:\n  values:\n    a: b\n   bad: CANARY: x: y\n\nin h.yaml: after",
-            "in h.yaml: failed to render values files \"v.yaml.gotmpl\": failed to render [v.yaml.gotmpl], because of template: stringTemplate:1:4: executing \"stringTemplate\" at <fromYaml (readFile \"../k8s/hr.yaml\")>: error calling fromYaml: yaml: line 1: did not find expected key\nin h.yaml: after",
-        ),
-        (
-            "in h.yaml: yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `CANARY-...` into map[string]interface {}",
-            "in h.yaml: yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str into map[string]interface {}",
-        ),
-        (
-            "  line 1: cannot unmarshal !!seq into map[string]interface {}",
-            "  line 1: cannot unmarshal !!seq into map[string]interface {}",
-        ),
-        (
-            "in h.yaml: yaml: line 2: mapping values are not allowed in this context",
-            "in h.yaml: yaml: line 2: mapping values are not allowed in this context",
-        ),
-        (
-            "x at <fetchSecretValue \"ref+sops://../s.sops.yaml#/top\">: error calling fetchSecretValue: expected map[other:two pw:CANARY] to be string",
-            "x at <fetchSecretValue \"ref+sops://../s.sops.yaml#/top\">: error calling fetchSecretValue: the key is a map, not a string",
-        ),
-        (
-            "x at <f>: error calling fetchSecretValue: expected <nil> to be string",
-            "x at <f>: error calling fetchSecretValue: the key does not exist",
-        ),
-        (
-            "x: error calling fetchSecretValue: expand sops://../s.sops.yaml#/top/pw: Error getting data key: 0 successful groups required, got 0",
-            "x: error calling fetchSecretValue: expand sops://../s.sops.yaml#/top/pw: Error getting data key: 0 successful groups required, got 0",
-        ),
-        (
-            "x: error calling mustToDate: parsing time \"CANARY\" as \"2006\": cannot parse \"CANARY\" as \"2006\"",
-            "x: error calling mustToDate: (message withheld: it may contain file content)",
-        ),
-        (
-            "x: error calling include: template: c/a.tpl:1:2: executing \"a\" at <b>: error calling atoi: strconv.Atoi: parsing \"CANARY\": invalid syntax",
-            "x: error calling include: template: c/a.tpl:1:2: executing \"a\" at <b>: error calling atoi: (message withheld: it may contain file content)",
-        ),
-        (
-            "x: error calling requiredEnv: required env var `K3S_API_HOST` is not set",
-            "x: error calling requiredEnv: required env var `K3S_API_HOST` is not set",
-        ),
-        ("x: error calling required: set a.b", "x: error calling required: set a.b"),
-        (
-            "x: error calling fetchSecretValue: expected map[a:CANARY-1\nCANARY-2\n\nCANARY-3] to be string\nerr 1: y",
-            "x: error calling fetchSecretValue: the key is a map, not a string\nerr 1: y",
-        ),
-        (
-            "  - at '/a': value must be 'ok'\n  - at '/n': got string, want integer\n  - at '/p': 'CANARY' does not match pattern '^x'",
-            "  - at '/a': value must be 'ok'\n  - at '/n': got string, want integer\n  - at '/p': does not match pattern '^x'",
-        ),
-        (
-            "- at '/m': maximum: got 12345678, want 10\n- at '/f': 'CANARY' is not valid email: missing @ in CANARY\n- at '/l': minLength: got 3, want 8\n- at '': additional properties 'x' not allowed",
-            "- at '/m': maximum: want 10\n- at '/f': is not valid email\n- at '/l': minLength: want 8\n- at '': additional properties 'x' not allowed",
-        ),
-        (
-            "  Error: incl/templates/cm.yaml:1:6\n    executing \"incl/templates/cm.yaml\" at <include \"x.y\" .>:\n      error calling include:\n  \
-             incl/templates/_h.tpl:2:10\n    executing \"x.y\" at <.Values.deep.er.key>:\n      nil pointer evaluating interface {}.er\n  \
-             Use --debug flag to render out invalid YAML",
-            "  Error: incl/templates/cm.yaml:1:6\n    executing \"incl/templates/cm.yaml\" at <include \"x.y\" .>:\n      error calling include:\n  \
-             incl/templates/_h.tpl:2:10\n    executing \"x.y\" at <.Values.deep.er.key>:\n      nil pointer evaluating interface {}.er\n  \
-             Use --debug flag to render out invalid YAML",
-        ),
-        (
-            "    executing \"a\" at <atoi .Values.a>:\n      error calling atoi:\n        strconv.Atoi: parsing \"CANARY\": invalid syntax\n\nCOMBINED OUTPUT:\n  x",
-            "    executing \"a\" at <atoi .Values.a>:\n      error calling atoi: (message withheld: it may contain file content)\nCOMBINED OUTPUT:\n  x",
-        ),
-        (
-            "template: c/a.yaml:1:9: executing \"c/a.yaml\" at <.Values.a>: range can't iterate over CANARY\nCANARY\nin h.yaml: after",
-            "template: c/a.yaml:1:9: executing \"c/a.yaml\" at <.Values.a>: range can't iterate over (message withheld: it may contain file content)\nin h.yaml: after",
-        ),
-        (
-            "  Error: error while running post render on files: error while running command /bin/x. error output:\n  x: CANARY: command not found\n\nCOMBINED OUTPUT:\n",
-            "  Error: error while running post render on files: (message withheld: it may contain file content)\nCOMBINED OUTPUT:",
-        ),
-        (
-            "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml: line 3: did not find expected ',' or '}'",
-            "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml: line 3: did not find expected ',' or '}'",
-        ),
-        (
-            "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml: unknown anchor 'CANARY' referenced",
-            "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml: unknown anchor  referenced",
-        ),
-        (
-            "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml: invalid map key: map[interface {}]interface {}{\"CANARY\":1}",
-            "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml:",
-        ),
-        (
-            "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml: line 5: key \"CANARY\" already set in map",
-            "  Error: YAML parse error on c/a.yaml: error converting YAML to JSON: yaml: line 5: key  already set in map",
-        ),
-        (
-            "failed: unexpected type of value in release values: value=CANARY, type=string",
-            "failed: unexpected type of value in release values",
-        ),
-        (
-            "Upgrading release=cilium, chart=/c/cilium, namespace=kube-system",
-            "Upgrading release=cilium, chart=/c/cilium, namespace=kube-system",
-        ),
-    ];
-
-    /// Output of sops 3.13.2, and what passes the filter.
-    const SOPS: &[(&str, &str)] = &[
-        (
-            "Error decrypting tree: Error walking tree: Could not decrypt value: Input string CANARY does not match sops' data format",
-            "Error decrypting tree: Error walking tree: Could not decrypt value: input does not match sops' data format",
-        ),
-        (
-            "Cannot decrypt MAC: Input string CANARY does not match sops' data format",
-            "Cannot decrypt MAC: input does not match sops' data format",
-        ),
-        ("MAC mismatch. File has 444F, computed CANARY", "MAC mismatch"),
-        (
-            "Error decrypting tree: Error walking tree: Could not decrypt value: Could not decrypt with AES_GCM: cipher: message authentication failed",
-            "Error decrypting tree: Error walking tree: Could not decrypt value: Could not decrypt with AES_GCM: cipher: message authentication failed",
-        ),
-        (
-            "yaml: mapping values are not allowed in this context",
-            "yaml: mapping values are not allowed in this context",
-        ),
-        (
-            "parsing time \"CANARY\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"CANARY\" as \"2006\"",
-            "(message withheld: it may contain file content)",
-        ),
-        ("sops metadata not found", "sops metadata not found"),
-        (
-            "yaml: unmarshal errors:\n  line 21: mapping key \"CANARY\" already defined at line 6",
-            "yaml: unmarshal errors:\n  line 21: mapping key  already defined at line 6",
-        ),
-        ("    - | failed to load age identities.", "    - | failed to load age identities."),
-    ];
-
-    #[test]
-    fn stored_login_is_withheld() {
-        let error = r#"Error: GET "https://h/v2/x": failed to decode auth field: invalid config format: auth 'CANARY' does not conform"#;
-        let expected = r#"Error: GET "https://h/v2/x": failed to decode auth field: (withheld)"#;
-        assert_eq!(shown(registry_filter(), error), expected);
-        assert_eq!(shown(registry_filter(), "Error: not found"), "Error: not found");
-    }
-
-    #[test]
-    fn file_content_is_withheld() {
-        for (talk, expected) in HELMFILE {
-            assert_eq!(shown(helmfile_filter(), talk), *expected);
-        }
-        for (talk, expected) in SOPS {
-            assert_eq!(shown(sops_filter(), talk), *expected);
-        }
-        for (_, expected) in HELMFILE.iter().chain(SOPS) {
-            assert!(!expected.contains("CANARY"), "{expected}");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn filtering_never_panics(near in crate::base::mutate::text(&[
-            "in h.yaml: x: error calling fromYaml: yaml: line 1: did not find \"a\", offending yaml: spec:",
-            "  - at '/p': 'CANARY' does not match pattern '^x'\n- at '/m': maximum: got 12, want 10\n- at '/f': 'a' is not valid b: c",
-            "  line 1: cannot unmarshal !!str `CANARY-...` into map[string]interface {}",
-            "MAC mismatch. File has 444F, computed ABC",
-        ])) {
-            _ = (shown(helmfile_filter(), &near), shown(sops_filter(), &near));
-        }
-    }
-}
+mod tests;
