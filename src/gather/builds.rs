@@ -434,15 +434,31 @@ pub(super) fn build_finding(state: &StateFile, error: BuildError) -> Finding {
         BuildError::Chart { release, chart, version, reason } => {
             missing_chart(state, &release, &chart, &version, &reason, &chart)
         }
+        BuildError::Unrendered { file, reason } => {
+            let path = folder.join(&file);
+            let finding = Finding::error("helmfile", "Helmfile cannot be rendered")
+                .with("file", path.display())
+                .with("reason", reason);
+            let is_template = std::fs::read_to_string(&path).is_ok_and(|text| text.contains("{{"));
+            if is_template {
+                let path = path.display();
+                finding.fix(format!("git mv {path} {path}.gotmpl  # helmfile renders templates only in files that end in `.gotmpl`"))
+            } else {
+                finding
+            }
+        }
         BuildError::Other(reason) => {
             // The helmfile itself was parsed before, unless it is a template.
-            let is_yaml_error = reason.starts_with("yaml: ");
+            let is_yaml_error = reason.starts_with("yaml: ") || reason.contains(": yaml: ");
+            let needs_release = reason.contains("at <.Release.");
             let needs_plugin = reason.contains(NO_PLUGIN);
             let finding = Finding::error("helmfile", "Helmfile cannot be rendered")
                 .with("file", state.path.display())
                 .with("reason", reason);
             if is_yaml_error {
                 finding.fix("fix the values file that this helmfile uses; the line number is that of its rendered output")
+            } else if needs_release {
+                finding.fix("write {{`{{ .Release.Name }}`}}, so that helmfile renders it for each release")
             } else if needs_plugin {
                 finding.fix(SECRETS_FIX)
             } else {

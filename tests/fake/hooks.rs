@@ -88,6 +88,16 @@ fn cause_of_a_failed_hook_is_not_guessed() {
     assert!(ran.stderr.contains("raise the timeout in the command of the hook"), "{}", ran.stderr);
 }
 
+/// kubectl 1.36 after an update of Cilium that removes a version of a CRD.
+#[test]
+fn unknown_kind_in_a_hook_has_a_cause() {
+    let kubectl = "error: resource mapping not found for name: \"pool\" namespace: \"\" from \"STDIN\": no matches for kind \
+                   \"CiliumLoadBalancerIPPool\" in version \"cilium.io/v2alpha1\"\n  ensure CRDs are installed first";
+    let ran = fails(&hook_failed("flux-instance", kubectl, "  x\n")).run();
+    ran.assert().code(5);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="flux-system/flux-instance" event="postsync" command="/bin/sh -c 'echo waiting; read -r line; :'" exit_code="3" reason="hook `networking` failed: error: resource mapping not found for name: \"pool\" namespace: \"\" from \"STDIN\": no matches for kind \"CiliumLoadBalancerIPPool\" in version \"cilium.io/v2alpha1\"" cause="the CRD for this kind is not installed" log="[LOG]" fix="install the CRDs in 00-crds.yaml, or disable what uses them in the values (such as `serviceMonitor`)" resume="k3s-boot apps --from apps""#);
+}
+
 #[test]
 fn output_of_a_hook_is_logged_without_secrets() {
     let fixture = fixture();

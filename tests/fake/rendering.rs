@@ -92,3 +92,32 @@ fn other_releases_are_rendered_and_checked() {
     assert_eq!(releases("ownership"), ["media/last"]);
     assert_eq!(ran.calls_of("helmfile", "template").len(), 3, "retried after each failure");
 }
+
+/// helmfile 1.7.4 prints the whole file, and k3s-boot took its last line for the error.
+#[test]
+fn broken_environment_values_are_named_and_not_printed() {
+    let error = "in ./01-apps.yaml: failed to read 01-apps.yaml: failed to load environment values file \"env.yaml\": yaml: line 3: did not find \
+                 expected ',' or ']'\n\nOffending YAML:\na: 1\nin CANARY-of-values: [\n\nerr 1: CANARY-of-values\nCANARY-of-values\n";
+    for command in ["apps", "check", "diff"] {
+        let failing =
+            json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "exit": 1, "stderr": error});
+        let fixture =
+            Fixture::for_command(command).canary("CANARY-of-values").args(&["--log-level", "debug"]);
+        let ran = fixture.rule(failing).run();
+        ran.assert().code(1);
+        let printed = format!("{}{}", ran.stdout, ran.stderr);
+        let reason = "failed to load environment values file";
+        assert!(printed.contains(reason) && printed.contains("yaml: line 3: did not find"), "{printed}");
+    }
+}
+
+#[test]
+fn template_that_helmfile_does_not_render_is_renamed() {
+    let error = "in ./01-apps.yaml: failed to read 01-apps.yaml: reading document at index 1. Started seeing this since Helmfile v1? Add the .gotmpl \
+                 file extension: yaml: invalid map key: map[string]interface {}{\"requiredEnv \\\"HOME\\\"\":interface {}(nil)}\n";
+    let failing =
+        json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "exit": 1, "stderr": error});
+    let template = "releases:\n- name: a\n  chart: b\n  values:\n  - x: {{ requiredEnv \"HOME\" }}\n";
+    let fixture = Fixture::new().file("bootstrap/helmfile.d/01-apps.yaml", template).rule(failing);
+    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Helmfile cannot be rendered file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="yaml: invalid map key" fix="git mv [TMP]/root/bootstrap/helmfile.d/01-apps.yaml [TMP]/root/bootstrap/helmfile.d/01-apps.yaml.gotmpl  # helmfile renders templates only in files that end in `.gotmpl`""#);
+}

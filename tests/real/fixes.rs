@@ -280,7 +280,7 @@ fn has_commands(text: &str) -> bool {
 }
 
 /// Words that follow the name of a program in a sentence.
-const PROSE: [&str; 15] = [
+const PROSE: [&str; 16] = [
     "is",
     "cannot",
     "build",
@@ -296,6 +296,7 @@ const PROSE: [&str; 15] = [
     "each",
     "a",
     "ended:",
+    "crashed:",
 ];
 
 /// The source files in a folder that have commands, without those of rules and of known failures.

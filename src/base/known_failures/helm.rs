@@ -305,6 +305,25 @@ pub(super) const TABLE: &[KnownFailure] = &[
         fix: "dmesg | tail  # then retry with more memory",
     },
     KnownFailure {
+        id: "crash",
+        outlook: Outlook::Unknown,
+        shapes: &[shape(LOCAL, "helmfile crashed: "), shape(LOCAL, "helm crashed: ")],
+        samples: &[
+            sample(
+                Release,
+                "helmfile, roboll/helmfile#1459",
+                "helmfile crashed: panic: runtime error: invalid memory address or nil pointer dereference",
+            ),
+            sample(
+                Release,
+                "helm, in helmfile",
+                "helm crashed: panic: runtime error: invalid memory address or nil pointer dereference",
+            ),
+        ],
+        cause: "the program has a bug, or cannot read its input",
+        fix: "use another version of the program; its stack is in the log file",
+    },
+    KnownFailure {
         id: "disk-full",
         outlook: Outlook::Unknown,
         shapes: &[shape(LOCAL, "no space left on device")],

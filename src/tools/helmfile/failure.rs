@@ -23,6 +23,13 @@ pub(crate) enum BuildError {
         /// helm's error.
         reason: String,
     },
+    /// A file of a helmfile is not YAML. Its name does not end in `.gotmpl`, so helmfile does not render it first.
+    Unrendered {
+        /// Its path as helmfile prints it.
+        file: String,
+        /// The error of the YAML parser.
+        reason: String,
+    },
     /// Anything else.
     Other(String),
 }
@@ -50,37 +57,79 @@ pub(crate) struct Failure {
 /// Parses all failures from the output of a failed helmfile: releases that do not need each other are processed
 /// concurrently, so several may fail. There is always one.
 pub(crate) fn parse_failures(talk: &str) -> Vec<Failure> {
-    blocks(talk).into_iter().map(parse_block).collect()
+    // The indented output of other programs is not helmfile's.
+    if let Some(reason) = crash(talk.lines()) {
+        return vec![Failure { release: None, reason: format!("helmfile crashed: {reason}"), hook: None }];
+    }
+    match last_error(talk) {
+        Some(error) => blocks(error).into_iter().map(|block| parse_block(block, first_error)).collect(),
+        None => vec![parse_block(talk, last_line)],
+    }
 }
 
 /// Parses the first failure from the output of a failed helmfile.
 pub(crate) fn parse_failure(talk: &str) -> Failure {
-    parse_block(blocks(talk).first().copied().unwrap_or(talk))
+    parse_failures(talk).swap_remove(0)
 }
 
-fn parse_block(block: &str) -> Failure {
+fn parse_block(block: &str, otherwise: fn(&str) -> String) -> Failure {
     let release =
         between(block, "failed processing release ", ":").or_else(|| between(block, "[release \"", "\""));
     let hook = HookError::parse(without_release(block));
     let error = hook.as_ref().map(HookError::reason).or_else(|| killed(block)).or_else(|| helm_error(block));
-    let reason = error.unwrap_or_else(|| {
-        // chartify prints its error before the command that failed.
-        let error = block.split("\nCOMMAND:\n").next().unwrap_or(block);
-        let line = error.lines().rev().map(str::trim).find(|line| !line.is_empty());
-        strip_frame(line.unwrap_or("helmfile gave no reason")).to_owned()
-    });
-    Failure { release, reason, hook }
+    let reason = error.unwrap_or_else(|| otherwise(block));
+    Failure { release, reason: of_values(&reason).unwrap_or(reason), hook }
 }
 
-/// The errors that helmfile prints at its end, each without the state file (helmfile 1.7.4, `Error.Error` in
-/// `pkg/app/app.go`). What it printed before, and the indented output of other programs, may look like an error too.
-fn blocks(talk: &str) -> Vec<&str> {
-    let ends = |at: &usize| *at == 0 || talk[..*at].ends_with('\n');
-    let start = talk.rmatch_indices("in ").map(|(at, _)| at).find(ends);
-    let mut error = start.map_or(talk, |at| &talk[at..]);
+/// An error of helmfile or helm about the rendered values of a release, which are in a temporary file:
+/// `/tmp/helmfile1/media-plex-values-7d7d88f8fd`.
+fn of_values(reason: &str) -> Option<String> {
+    let rest =
+        reason.strip_prefix("unmarshalling yaml ").or_else(|| reason.strip_prefix("failed to parse "))?;
+    let (path, error) = rest.split_once(": ")?;
+    let (release, _) = path.rsplit('/').next()?.rsplit_once("-values-")?;
+    Some(format!("rendered values of {release}: {error}"))
+}
+
+/// The line in which a Go program says why it crashed; its stack follows.
+pub(super) fn crash<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let reason = lines.find(|line| line.starts_with("panic: ") || line.starts_with("fatal error: "))?;
+    lines.any(|line| line.starts_with("goroutine ")).then_some(reason)
+}
+
+fn last_line(talk: &str) -> String {
+    let line = talk.lines().rev().map(str::trim).find(|line| !line.is_empty());
+    line.unwrap_or(NO_REASON).to_owned()
+}
+
+const NO_REASON: &str = "helmfile gave no reason";
+
+/// The first line of an error, and what it announces. After it come details: a file, or a command and its output.
+fn first_error(block: &str) -> String {
+    let mut lines =
+        without_release(block).lines().map(str::trim_end).skip_while(|line| line.trim().is_empty());
+    let first = lines.next().unwrap_or(NO_REASON).trim();
+    let listed = lines.take_while(|line| first.ends_with(':') && line.starts_with("  "));
+    let listed: Vec<_> = listed.map(str::trim).collect();
+    let error = [first, &listed.join("; ")].join(" ");
+    error.trim().trim_start_matches('[').trim_end_matches(']').to_owned()
+}
+
+/// What helmfile prints at its end, without the state file. What it printed before, and the indented output of other
+/// programs, may look like an error too.
+fn last_error(talk: &str) -> Option<&str> {
+    let starts = |at: &usize| *at == 0 || talk[..*at].ends_with('\n');
+    let start = talk.rmatch_indices("in ").map(|(at, _)| at).find(starts)?;
+    let mut error = &talk[start..];
     while let Some((_, rest)) = error.strip_prefix("in ").and_then(|rest| rest.split_once(": ")) {
         error = rest;
     }
+    Some(error)
+}
+
+/// The errors that helmfile prints at its end, each without the state file (helmfile 1.7.4, `Error.Error` in
+/// `pkg/app/app.go`).
+fn blocks(error: &str) -> Vec<&str> {
     let Some((_, several)) = error.split_once("errors:\nerr 0: ").filter(|(count, _)| is_count(count)) else {
         return vec![error];
     };
@@ -115,6 +164,9 @@ fn killed(talk: &str) -> Option<String> {
 fn helm_error(talk: &str) -> Option<String> {
     let block = &talk[talk.rfind("\nSTDERR:")? + "\nSTDERR:".len()..];
     let block = block.split("\nCOMBINED OUTPUT:").next()?;
+    if let Some(reason) = crash(block.lines().map(str::trim)) {
+        return Some(format!("helm crashed: {reason}"));
+    }
     let block = block.find("Error: ").map_or(block, |at| &block[at + "Error: ".len()..]);
     let lines = block.lines().map(str::trim).filter(|line| !line.is_empty() && *line != DEBUG_HINT);
     let joined = lines.fold(String::new(), |joined, line| match joined.chars().last() {
@@ -128,11 +180,6 @@ fn helm_error(talk: &str) -> Option<String> {
 
 /// The hint that helm appends to every template error.
 const DEBUG_HINT: &str = "Use --debug flag to render out invalid YAML";
-
-fn strip_frame(line: &str) -> &str {
-    let rest = line.strip_prefix("in ").and_then(|rest| rest.split_once(": ")).map(|(_, rest)| rest);
-    rest.unwrap_or(line).trim_start_matches('[').trim_end_matches(']')
-}
 
 pub(super) fn between(text: &str, before: &str, after: &str) -> Option<String> {
     let rest = &text[text.find(before)? + before.len()..];
@@ -171,8 +218,16 @@ pub(super) fn parse_build_error(talk: &str) -> BuildError {
             reason,
         };
     }
+    if let Some((before, reason)) = reason.split_once(NOT_RENDERED)
+        && let Some(file) = between(before, "failed to read ", ": reading document at index ")
+    {
+        return BuildError::Unrendered { file, reason: reason.to_owned() };
+    }
     BuildError::Other(reason)
 }
+
+/// What helmfile prints before each YAML error of a file that it does not render.
+const NOT_RENDERED: &str = ". Started seeing this since Helmfile v1? Add the .gotmpl file extension: ";
 
 /// Parses the output of a failed `helmfile template`.
 pub(super) fn parse_template_error(talk: &str) -> TemplateError {
@@ -296,6 +351,34 @@ COMBINED OUTPUT:
                 BuildError::Other("exec: \"kustomize\": executable file not found in $PATH".to_owned()),
             ),
             ("", BuildError::Other("helmfile gave no reason".to_owned())),
+            (
+                "in ./nest2.yaml: in .helmfiles[0]: in ./e.yaml: failed to read e.yaml: failed to load environment values file \"env.yaml\": yaml: line 1: did not find expected ',' or ']'\n\nOffending YAML:\nb: [\n",
+                BuildError::Other(
+                    "failed to read e.yaml: failed to load environment values file \"env.yaml\": yaml: line 1: did not find expected ',' or ']'"
+                        .to_owned(),
+                ),
+            ),
+            (
+                "in ./t2.yaml: failed to read t2.yaml: reading document at index 1. Started seeing this since Helmfile v1? Add the .gotmpl file extension: yaml: line 2: could not find expected ':'\n",
+                BuildError::Unrendered {
+                    file: "t2.yaml".to_owned(),
+                    reason: "yaml: line 2: could not find expected ':'".to_owned(),
+                },
+            ),
+            (
+                "in ./v.yaml: unmarshalling yaml /tmp/helmfile909725425/media-a-values-7d7d88f8fd: yaml: unmarshal errors:\n  line 1: cannot unmarshal !!seq into map[string]interface {}\n",
+                BuildError::Other(
+                    "rendered values of media-a: yaml: unmarshal errors: line 1: cannot unmarshal !!seq into map[string]interface {}"
+                        .to_owned(),
+                ),
+            ),
+            (
+                "in ./a.yaml: failed processing release x: expand sops:///x.yaml#/a: Failed to get the data key required to decrypt the SOPS file.\n\nGroup 0: FAILED\n  age1x: FAILED\n    - | failed to load age identities.\n",
+                BuildError::Other(
+                    "expand sops:///x.yaml#/a: Failed to get the data key required to decrypt the SOPS file."
+                        .to_owned(),
+                ),
+            ),
         ];
         for (talk, expected) in cases {
             assert_eq!(parse_build_error(talk), expected);
@@ -326,6 +409,9 @@ COMBINED OUTPUT:
         let without_namespace =
             frame("  Error: x").replace("  4: --namespace (11 bytes)\n  5: media (5 bytes)\n", "");
         assert_eq!(parse_template_error(&without_namespace).release, Some((String::new(), "web".to_owned())));
+        let tab = "  Error: failed to parse /tmp/helmfile1511974262/media-web-values-76f7db8478: cannot unmarshal yaml document: error converting YAML to JSON: yaml: line 2: found a tab character that violates indentation";
+        let reason = "rendered values of media-web: cannot unmarshal yaml document: error converting YAML to JSON: yaml: line 2: found a tab character that violates indentation";
+        assert_eq!(parse_template_error(&frame(tab)).reason, reason);
         let no_release = parse_template_error("in ./h.yaml: no releases found\n");
         assert_eq!(no_release, TemplateError { release: None, reason: "no releases found".to_owned() });
     }
@@ -338,6 +424,21 @@ COMBINED OUTPUT:
                     Release \"cilium\" does not exist. Installing it now.\n";
         let expected = (Some("cilium".to_owned()), "helm ended: signal: killed".to_owned());
         assert_eq!(parsed(talk), expected);
+    }
+
+    /// The reports roboll/helmfile#1459 and #2163.
+    #[test]
+    fn reports_the_line_in_which_a_program_crashed() {
+        let stack = "[signal SIGSEGV: segmentation violation]\n\ngoroutine 1 [running]:\nmain.main()\n\t/x/main.go:1 +0x1\n";
+        let panic = "panic: runtime error: invalid memory address or nil pointer dereference";
+        let talk = format!("Upgrading release=a, chart=b\n{panic}\n{stack}");
+        assert_eq!(parsed(&talk), (None, format!("helmfile crashed: {panic}")));
+        let indented = format!("{panic}\n{stack}").replace('\n', "\n  ");
+        let talk = format!(
+            "in ./x.yaml: failed processing release a: command \"helm\" exited with non-zero status:\n\nSTDERR:\n  {indented}\nCOMBINED OUTPUT:\n  {indented}\n"
+        );
+        assert_eq!(parsed(&talk), (Some("a".to_owned()), format!("helm crashed: {panic}")));
+        assert_eq!(parsed("in ./x.yaml: panic: no stack\n").1, "panic: no stack");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Parses the error of a failed hook (helmfile 1.7.4 and 1.8.0: `Bus.Trigger` in `pkg/event/bus.go`, `newExitError` in
 //! `pkg/helmexec/exit_error.go`).
 
-use super::failure::between;
+use super::failure::{between, crash};
 
 /// The maximum number of lines that are kept of a hook's output. The log file has all of it.
 const MAX_LINES: usize = 10;
@@ -41,7 +41,7 @@ impl HookError {
         let own = |line: &str| line.strip_prefix("  ").unwrap_or(line).trim_end().to_owned();
         let mut output: Vec<_> = combined.lines().filter(|line| !line.trim().is_empty()).map(own).collect();
         output.drain(..output.len().saturating_sub(MAX_LINES));
-        let last = stderr.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(ToOwned::to_owned);
+        let last = error_of(&stderr);
         let status = || match exit_code {
             Some(code) => format!("exit code {code}"),
             // `signal: killed`
@@ -57,6 +57,21 @@ impl HookError {
         format!("hook `{}` failed: {}", self.name, self.summary)
     }
 }
+
+/// The last error in what a hook printed. kubectl prints the kind that it does not know before what to do about it.
+fn error_of(stderr: &str) -> Option<String> {
+    let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
+    let last = lines().next_back()?;
+    let known = if last.starts_with(UNKNOWN_KIND_ADVICE) {
+        lines().rfind(|line| line.starts_with("error: ") && line.contains("no matches for kind "))
+    } else {
+        crash(lines())
+    };
+    Some(known.unwrap_or(last).to_owned())
+}
+
+/// The last line of kubectl 1.36 about a kind that the API server does not have.
+const UNKNOWN_KIND_ADVICE: &str = "ensure CRDs are installed first";
 
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().trim().trim_end_matches(']').to_owned()
@@ -94,6 +109,16 @@ mod tests {
         let expected = "hook `x` failed: template: stringTemplate:1:3: executing at <.A>: nil pointer";
         assert_eq!(reason(template).as_deref(), Some(expected));
         assert_eq!(reason("command \"helm\" exited"), None);
+    }
+
+    #[test]
+    fn an_unknown_kind_is_the_reason() {
+        let kubectl = "error: resource mapping not found for name: \"pool\" namespace: \"\" from \"STDIN\": no matches for kind \"CiliumLoadBalancerIPPool\" in version \"cilium.io/v2alpha1\"";
+        let talk = format!("  {kubectl}\n  ensure CRDs are installed first");
+        let hook = HookError::parse(&FAILED.replace("  no\n    more", &talk)).unwrap();
+        assert_eq!(hook.reason(), format!("hook `wait` failed: {kubectl}"));
+        let crashed = "panic: no\n\ngoroutine 1 [running]:\nmain.main()";
+        assert_eq!(error_of(crashed).as_deref(), Some("panic: no"));
     }
 
     proptest::proptest! {
