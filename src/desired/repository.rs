@@ -68,6 +68,22 @@ impl Layout {
     }
 }
 
+/// The fix for a helmfile that is no YAML because it is a template which helmfile does not render: its name does not tell.
+pub(crate) fn unrendered_fix(path: &Path, text: &str) -> Option<String> {
+    let is_named = path.extension().is_some_and(|extension| extension == "gotmpl");
+    // In quotes, a template may be one of a release, which helmfile renders later.
+    let is_template = |line: &str| {
+        let line = line.trim_start();
+        !line.starts_with('#') && (line.starts_with("{{") || line.contains("- {{") || line.contains(": {{"))
+    };
+    let path = path.display();
+    (!is_named && text.lines().any(is_template)).then(|| {
+        format!(
+            "git mv {path} {path}.gotmpl  # helmfile renders templates only in files that end in `.gotmpl`"
+        )
+    })
+}
+
 /// Whether a folder has a helmfile at one of the known paths.
 pub(crate) fn has_helmfile(folder: &Path) -> bool {
     LAYOUTS.iter().any(|layout| layout.find(folder).is_some())

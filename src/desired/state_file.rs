@@ -14,6 +14,7 @@ use super::releases::is_for_template;
 use crate::base::files;
 use crate::base::finding::Finding;
 use crate::base::yaml::{self, WRITTEN};
+use crate::desired::repository::unrendered_fix;
 use crate::tools::charts::ChartRef;
 
 /// The maximum depth of nested `bases` and `helmfiles`, which ends loops.
@@ -160,7 +161,8 @@ impl Scan {
                     let finding = Finding::error("helmfile", "Helmfile is not valid YAML");
                     let mut finding = finding.with("file", path.display());
                     finding.details.extend(error.line.map(|line| ("line", line.to_string())));
-                    self.findings.push(finding.with("reason", error));
+                    let fix = unrendered_fix(path, &text);
+                    self.findings.push(Finding { fix, ..finding.with("reason", error) });
                     self.broken = true;
                     self.partial = true;
                     return;

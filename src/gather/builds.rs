@@ -19,6 +19,7 @@ use crate::base::scratch::Scratch;
 use crate::base::waiting::Waiting;
 use crate::desired::chart::Chart;
 use crate::desired::releases::{self, Built, Release};
+use crate::desired::repository::unrendered_fix;
 use crate::desired::state_file::{self, StateFile};
 use crate::desired::{Helmfile, Kind, STAND_IN, stand_in_for};
 use crate::settings::missing_env;
@@ -439,13 +440,8 @@ pub(super) fn build_finding(state: &StateFile, error: BuildError) -> Finding {
             let finding = Finding::error("helmfile", "Helmfile cannot be rendered")
                 .with("file", path.display())
                 .with("reason", reason);
-            let is_template = std::fs::read_to_string(&path).is_ok_and(|text| text.contains("{{"));
-            if is_template {
-                let path = path.display();
-                finding.fix(format!("git mv {path} {path}.gotmpl  # helmfile renders templates only in files that end in `.gotmpl`"))
-            } else {
-                finding
-            }
+            let fix = std::fs::read_to_string(&path).ok().and_then(|text| unrendered_fix(&path, &text));
+            Finding { fix, ..finding }
         }
         BuildError::Other(reason) => {
             // The helmfile itself was parsed before, unless it is a template.

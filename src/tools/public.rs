@@ -117,7 +117,7 @@ fn message(line: &str) -> String {
         return format!("{before}{MANIFEST_ERROR}{}", yaml_error(&without_unmarshalled(detail)));
     }
     if let Some((before, detail)) = line.split_once(": yaml: ").filter(|_| !is_call_error(line)) {
-        return format!("{}: yaml: {}", without_value(before), yaml_error(&without_unmarshalled(detail)));
+        return format!("{}: yaml: {}", before, yaml_error(&without_unmarshalled(detail)));
     }
     let (before, error) = match line.split_once("error calling ") {
         // Helm 4 inserts a line break before the error.
@@ -126,7 +126,7 @@ fn message(line: &str) -> String {
         }
         None => (line, None),
     };
-    let before = without_value(&without_unmarshalled(before));
+    let before = without_unmarshalled(before);
     match error {
         Some((function, detail)) => {
             let error = format!("{before}error calling {function}: {}", call_error(function, detail));
@@ -139,16 +139,19 @@ fn message(line: &str) -> String {
 /// The part of a line before a repeated value: in an error of Go's templates (`text/template/exec.go` of Go 1.26), or in
 /// the output of a post-renderer, which reads all manifests.
 fn value_error(line: &str) -> Option<&str> {
-    const ERRORS: [&str; 6] = [
+    const ERRORS: [&str; 4] = [
         "range can't iterate over ",
         "if/with can't use ",
         "error while running post render on files: ",
-        // helmfile: `pkg/state/envvals_loader.go`, `pkg/maputil/maputil.go`.
-        "unexpected type of value: ",
-        "unexpected type of key in map: ",
         // vals (v0.46.0).
         "expected a map, got ",
     ];
+    // helmfile: `pkg/state/envvals_loader.go`, `pkg/state/state.go`, `pkg/maputil/maputil.go`.
+    if let Some(typed) = line.find("unexpected type of ")
+        && let Some(end) = line[typed..].find(": value=")
+    {
+        return Some(&line[..typed + end + ": ".len()]);
+    }
     ERRORS.iter().find_map(|error| Some(&line[..line.find(error)? + error.len()]))
 }
 
@@ -206,14 +209,6 @@ fn without_unmarshalled(line: &str) -> String {
     let into = rest.rfind(" into ").map_or("", |at| &rest[at..]);
     let kind = rest.split([' ', '`']).next().unwrap_or_default();
     format!("{before}cannot unmarshal !!{kind}{into}")
-}
-
-/// Removes a value that helmfile prints with `%v`.
-fn without_value(line: &str) -> String {
-    match line.split_once("unexpected type of value in release values: value=") {
-        Some((before, _)) => format!("{before}unexpected type of value in release values"),
-        None => line.to_owned(),
-    }
 }
 
 /// Removes the value from a schema violation (jsonschema v6, `kind/kind.go`): `- at '/path': got string, want integer`;

@@ -120,4 +120,7 @@ fn template_that_helmfile_does_not_render_is_renamed() {
     let template = "releases:\n- name: a\n  chart: b\n  values:\n  - x: {{ requiredEnv \"HOME\" }}\n";
     let fixture = Fixture::new().file("bootstrap/helmfile.d/01-apps.yaml", template).rule(failing);
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Helmfile cannot be rendered file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="yaml: invalid map key" fix="git mv [TMP]/root/bootstrap/helmfile.d/01-apps.yaml [TMP]/root/bootstrap/helmfile.d/01-apps.yaml.gotmpl  # helmfile renders templates only in files that end in `.gotmpl`""#);
+    let template = "releases:\n{{ if true }}\n- name: a\n{{ end }}\n";
+    let refusal = Fixture::new().file("bootstrap/helmfile.d/01-apps.yaml", template).refusal();
+    assert!(refusal.contains("Helmfile is not valid YAML") && refusal.contains("fix=\"git mv "), "{refusal}");
 }

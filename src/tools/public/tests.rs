@@ -118,7 +118,7 @@ const HELMFILE: &[(&str, &str)] = &[
     ),
     (
         "in ./h.yaml: unexpected type of key in map: expected string, got int: value=1, map=map[1:CANARY\nCANARY]",
-        "in ./h.yaml: unexpected type of key in map: (message withheld: it may contain file content)",
+        "in ./h.yaml: unexpected type of key in map: expected string, got int: (message withheld: it may contain file content)",
     ),
     (
         "in ./mm.yaml: expand sops://m.sops.yaml#/top/a/b: unexpected type of value for key at 1=a in [top a b]: expected a map, got CANARY(string)",
@@ -130,7 +130,7 @@ const HELMFILE: &[(&str, &str)] = &[
     ),
     (
         "failed: unexpected type of value in release values: value=CANARY, type=string",
-        "failed: unexpected type of value in release values",
+        "failed: unexpected type of value in release values: (message withheld: it may contain file content)",
     ),
     (
         "Upgrading release=cilium, chart=/c/cilium, namespace=kube-system",
