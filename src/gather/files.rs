@@ -148,7 +148,8 @@ fn target(
         return None;
     }
     let loaded = kubeconfig::load(&settings.kubeconfig, settings.context.as_deref()).map_err(|finding| {
-        if settings.kubeconfig.iter().any(|file| file.exists()) {
+        let exists = settings.kubeconfig.iter().any(|file| file.exists());
+        if exists && finding.summary != kubeconfig::NO_CONTEXTS {
             return finding;
         }
         finding.fix(format!("{}, and set KUBECONFIG to its path", distribution().kubeconfig()))

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::base::distribution::Distribution;
 use crate::base::finding::Finding;
+use crate::base::known_failures::{KnownFailure, Origin, find};
 use crate::tools::Toolbox;
 use crate::tools::kubeconfig::Target;
 use crate::tools::unanswered::{Unanswered, UnansweredKind};
@@ -14,8 +15,29 @@ pub(super) fn no_answer(tools: &Toolbox, distribution: Distribution, unanswered:
     let kubeconfig = distribution.kubeconfig();
     let target = &tools.target;
     let plugin = target.plugin.clone().unwrap_or_default();
+    let mut known = None;
     let (message, fix) = match unanswered.kind {
-        Kind::Unreachable => ("Cluster unreachable", unreachable(tools)),
+        Kind::Unreachable => {
+            let fix = loopback_fix(target).unwrap_or_else(|| CHECK_SERVER.to_owned());
+            ("Cluster unreachable", or_proxy(tools, fix))
+        }
+        Kind::UnknownHost => {
+            let lookup = unanswered.reason.split_once("lookup ").map(|(_, rest)| rest);
+            let name = lookup.and_then(|rest| rest.split([' ', ':']).next()).unwrap_or(host(&target.server));
+            let fix = format!(
+                "this machine does not resolve {name}: correct the name in `server` of the kubeconfig, use the address of a server, or add the name to DNS or /etc/hosts"
+            );
+            ("Host name of the cluster does not resolve", or_proxy(tools, fix))
+        }
+        Kind::PlainHttp => (
+            "Kubeconfig uses HTTP, and the API server HTTPS",
+            "write `https://` instead of `http://` in `server` of the kubeconfig".to_owned(),
+        ),
+        Kind::NoKubernetes => (
+            "What answers is not a Kubernetes API server",
+            "correct host and port of `server` in the kubeconfig: the API server listens on 6443 by default"
+                .to_owned(),
+        ),
         Kind::Proxy => (
             "A proxy or web server answers instead of the cluster",
             match tools.proxy() {
@@ -70,7 +92,12 @@ pub(super) fn no_answer(tools: &Toolbox, distribution: Distribution, unanswered:
             "check `users[].user.exec` in the kubeconfig, and run that command by hand".to_owned(),
         ),
         Kind::Other => {
-            ("Unexpected answer from the cluster", format!("check {}", distribution.server_log()))
+            known = find(Origin::Api, &unanswered.reason);
+            let fix = known.and_then(KnownFailure::general_fix).map(ToOwned::to_owned);
+            (
+                "Unexpected answer from the cluster",
+                fix.unwrap_or_else(|| format!("check {}", distribution.server_log())),
+            )
         }
     };
     let mut finding =
@@ -83,14 +110,18 @@ pub(super) fn no_answer(tools: &Toolbox, distribution: Distribution, unanswered:
     {
         finding = finding.with("proxy", proxy);
     }
-    finding.with("reason", &unanswered.reason).fix(fix)
+    finding = finding.with("reason", &unanswered.reason);
+    if let Some(known) = known {
+        finding = finding.with("cause", known.cause);
+    }
+    finding.fix(fix)
 }
 
-fn unreachable(tools: &Toolbox) -> String {
-    let fix = loopback_fix(&tools.target).unwrap_or_else(|| {
-        "check that the server is running, and that the kubeconfig names its address instead of 127.0.0.1"
-            .to_owned()
-    });
+const CHECK_SERVER: &str =
+    "check that the server is running, and that the kubeconfig names its address instead of 127.0.0.1";
+
+/// The fix, and what to do if a proxy stands between this machine and the cluster.
+fn or_proxy(tools: &Toolbox, fix: String) -> String {
     match tools.proxy() {
         Some(proxy) => format!(
             "{fix}\nthe proxy {proxy} is set: if the cluster is not behind it, add {} to NO_PROXY",

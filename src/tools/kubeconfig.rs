@@ -265,15 +265,21 @@ struct Choice {
     namespace: String,
 }
 
+/// What is wrong with a kubeconfig from which no context can be selected.
+pub(crate) const NO_CONTEXTS: &str = "Kubeconfig has no contexts";
+
 /// Resolves a context, by default the current one. The first file that defines an entry wins.
 fn choose(files: &[File], context: Option<&str>) -> Result<Choice, Finding> {
     let current =
         || files.iter().find_map(|file| file.current_context.as_deref().filter(|name| !name.is_empty()));
+    let contexts = || files.iter().flat_map(|file| file.contexts.iter().flatten());
+    if contexts().next().is_none() {
+        return Err(Finding::error("kubeconfig", NO_CONTEXTS));
+    }
     let name = context.or_else(current).ok_or_else(|| {
         Finding::error("kubeconfig", "Kubeconfig has no current context")
             .fix("select one with --context, or run `kubectl config use-context NAME`")
     })?;
-    let contexts = || files.iter().flat_map(|file| file.contexts.iter().flatten());
     let context = contexts().find(|context| context.name == name).ok_or_else(|| {
         let available: Vec<_> = contexts().map(|context| context.name.as_str()).collect();
         Finding::error("kubeconfig", "Context not found in kubeconfig")
@@ -358,8 +364,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config");
         let cases = [
-            ("contexts: []\n", None, "Kubeconfig has no current context"),
-            ("current-context: x\n", None, "Context not found in kubeconfig"),
+            ("contexts: []\n", None, "Kubeconfig has no contexts"),
+            ("{clusters: null, contexts: null, users: null}\n", Some("x"), "Kubeconfig has no contexts"),
+            ("current-context: x\n", None, "Kubeconfig has no contexts"),
+            ("contexts: [{name: x}]\n", None, "Kubeconfig has no current context"),
             (&config("c", "c", "https://c"), Some("d"), "Context not found in kubeconfig"),
             (&config("c", "c", ""), None, "Kubeconfig context has no server"),
             ("a: [\n", None, "Kubeconfig file cannot be read"),

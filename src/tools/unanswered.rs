@@ -22,6 +22,12 @@ pub(crate) enum UnansweredKind {
     Unauthorized,
     /// It accepts the credentials, but denies the permission.
     Forbidden,
+    /// Its host name does not resolve.
+    UnknownHost,
+    /// It serves HTTPS, and the kubeconfig names `http://`.
+    PlainHttp,
+    /// What answers is no API server.
+    NoKubernetes,
     /// The kubeconfig does not trust its certificate.
     Untrusted,
     /// The user of the kubeconfig has no credentials.
@@ -50,6 +56,9 @@ pub(super) const ASKS_FOR_USER: &str = "Please enter Username:";
 /// The answer of a program that sends web pages; an API server sends none.
 pub(super) const WEB_PAGE: &str = "the answer is a web page";
 
+/// The request that shows whether an API server answers.
+const VERSION_REQUEST: &str = "GET /version";
+
 /// The prefix of kubectl.
 const PREFIX: &str = "Unable to connect to the server: ";
 
@@ -76,10 +85,14 @@ impl Unanswered {
         // Only the reason: the transcript contains the request.
         let found = match error {
             Error::Api { reason, .. } | Error::Tool { reason, .. } => Self::from_words(reason),
+            Error::Answer { reason, .. } if reason == WEB_PAGE => Self::from_words(reason),
             error => Self::from_words(&error.to_string()),
         };
         let kind = match error {
             _ if found.reason.starts_with(WEB_PAGE) => UnansweredKind::Proxy,
+            Error::Api { status: Some(404), request, .. } if request == VERSION_REQUEST => {
+                UnansweredKind::NoKubernetes
+            }
             Error::Api { status: Some(401), .. } => UnansweredKind::Unauthorized,
             Error::Api { status: Some(403), .. } => UnansweredKind::Forbidden,
             error if error.is_late() => UnansweredKind::Unreachable,
@@ -91,8 +104,8 @@ impl Unanswered {
     /// Classifies an error message of kubectl or the API server.
     pub(crate) fn from_words(reason: &str) -> Self {
         use UnansweredKind::{
-            Forbidden, NoCredentials, NoPlugin, NoTerminal, Other, PluginFailed, PluginWaits, Proxy,
-            Unauthorized, Unreachable, Untrusted,
+            Forbidden, NoCredentials, NoKubernetes, NoPlugin, NoTerminal, Other, PlainHttp, PluginFailed,
+            PluginWaits, Proxy, Unauthorized, UnknownHost, Unreachable, Untrusted,
         };
         let error = reason.strip_prefix(PREFIX).unwrap_or(reason);
         let kind = if let Some(plugin) = error.strip_prefix(PLUGIN_ERROR) {
@@ -111,7 +124,10 @@ impl Unanswered {
         } else if is_refused_by_proxy(error) {
             Proxy
         } else {
-            let signs: [(UnansweredKind, &[&str]); 4] = [
+            let signs: [(UnansweredKind, &[&str]); 7] = [
+                (PlainHttp, &["Client sent an HTTP request to an HTTPS server"]),
+                (NoKubernetes, &["server gave HTTP response to HTTPS client"]),
+                (UnknownHost, &["no such host", "server misbehaving"]),
                 (Untrusted, &["x509:", "certificate signed by unknown", "tls: failed to verify"]),
                 (Unauthorized, &["Unauthorized", "must be logged in", "provide credentials"]),
                 (Forbidden, &["Forbidden", "forbidden:"]),
@@ -120,7 +136,6 @@ impl Unanswered {
                     &[
                         "connection refused",
                         "was refused",
-                        "no such host",
                         "no route to host",
                         "network is unreachable",
                         "i/o timeout",
@@ -154,15 +169,18 @@ mod tests {
     #[test]
     fn classifies_errors() {
         use UnansweredKind::{
-            Forbidden, NoCredentials, NoPlugin, NoTerminal, Other, PluginFailed, Proxy, Unauthorized,
-            Unreachable, Untrusted,
+            Forbidden, NoCredentials, NoKubernetes, NoPlugin, NoTerminal, Other, PlainHttp, PluginFailed,
+            Proxy, Unauthorized, UnknownHost, Unreachable, Untrusted,
         };
         let cases = [
             (
                 "The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?",
                 Unreachable,
             ),
-            ("Unable to connect to the server: dial tcp: lookup nowhere: no such host", Unreachable),
+            ("Unable to connect to the server: dial tcp: lookup nowhere: no such host", UnknownHost),
+            ("dial tcp: lookup k3s.lan on 127.0.0.53:53: server misbehaving", UnknownHost),
+            ("Client sent an HTTP request to an HTTPS server.", PlainHttp),
+            ("http: server gave HTTP response to HTTPS client", NoKubernetes),
             ("Unable to connect to the server: net/http: TLS handshake timeout", Unreachable),
             (
                 "Unable to connect to the server: tls: failed to verify certificate: x509: certificate signed by unknown authority",
@@ -198,6 +216,21 @@ mod tests {
         for (words, kind) in cases {
             assert_eq!(Unanswered::from_words(words).kind, kind, "{words}");
         }
+    }
+
+    #[test]
+    fn status_of_the_first_request_counts() {
+        let of = |request: &str, status, reason: &str| {
+            let (request, reason) = (request.to_owned(), reason.to_owned());
+            Unanswered::of(&Error::Api { request, status: Some(status), reason }).kind
+        };
+        assert_eq!(of("GET /version", 404, "404 page not found"), UnansweredKind::NoKubernetes);
+        assert_eq!(of("GET /api/v1/nodes", 404, "404 page not found"), UnansweredKind::Other);
+        assert_eq!(of("GET /version", 503, "apiserver not ready"), UnansweredKind::Other);
+        let page = crate::tools::api::parse::<u8>("GET /version".to_owned(), b"<html>").unwrap_err();
+        assert_eq!(Unanswered::of(&page).kind, UnansweredKind::Proxy);
+        let other = crate::tools::api::parse::<u8>("GET /version".to_owned(), b"[").unwrap_err();
+        assert_eq!(Unanswered::of(&other).kind, UnansweredKind::Other);
     }
 
     proptest::proptest! {

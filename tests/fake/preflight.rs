@@ -29,7 +29,7 @@ fn kubeconfig_does_not_exist() {
 fn context_is_not_in_the_kubeconfig() {
     assert_snapshot!(Fixture::new().args(&["--context", "other"]).refusal(), @r#"[TS] ERROR Context not found in kubeconfig file="[TMP]/kubeconfig" context="other" available="default" fix="select one of them with --context""#);
     let no_current = Fixture::new().file("../kubeconfig", "apiVersion: v1\nkind: Config\ncontexts: []\n");
-    assert_snapshot!(no_current.refusal(), @r#"[TS] ERROR Kubeconfig has no current context file="[TMP]/kubeconfig" fix="select one with --context, or run `kubectl config use-context NAME`""#);
+    assert_snapshot!(no_current.refusal(), @r#"[TS] ERROR Kubeconfig has no contexts file="[TMP]/kubeconfig" fix="copy /etc/rancher/k3s/k3s.yaml from a server node, set that node's address in the copy, and set KUBECONFIG to its path""#);
 }
 
 #[test]
@@ -236,6 +236,22 @@ fn cluster_does_not_answer() {
 }
 
 #[test]
+fn something_else_answers_for_the_api_server() {
+    let cases = [
+        (200, "<html>Sign in</html>", "A proxy or web server answers instead of the cluster", "correct `server` in the kubeconfig"),
+        (400, "Client sent an HTTP request to an HTTPS server.", "Kubeconfig uses HTTP, and the API server HTTPS", "write `https://`"),
+        (404, "404 page not found", "What answers is not a Kubernetes API server", "correct host and port of `server`"),
+        (500, "etcdserver: mvcc: database space exceeded", "cause=\"the database of etcd is full", "etcdctl alarm disarm"),
+    ];
+    for (status, body, message, fix) in cases {
+        let answer = json!({"tool": "api", "status": status, "stdout": format!("{body}\n")});
+        let refusal = Fixture::new().rule(answer).refusal();
+        assert!(refusal.contains(message) && refusal.contains(fix), "{refusal}");
+        assert!(!refusal.contains("journalctl"), "{refusal}");
+    }
+}
+
+#[test]
 fn cluster_rejects_the_credentials() {
     let fixture = api_server_that_says(401, "Unauthorized");
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Cluster does not accept the credentials server="https://10.0.0.10:6443" context="default" reason="Unauthorized" fix="copy the kubeconfig from the server again: this one may belong to an earlier installation""#);
@@ -399,7 +415,7 @@ fn all_problems_are_reported_at_once() {
     [TS] ERROR Missing required env variables envs="CRDS_HOST" fix="export CRDS_HOST=..." 
     [TS] ERROR Program version is not supported program="helm" version="3.17.0" accepted="3.18 or later, below 5" fix="install a supported version of helm" 
     [TS] ERROR Encrypted file cannot be decrypted file="[TMP]/root/bootstrap/github.sops.yaml" reason="Failed to get the data key required to decrypt the SOPS file." fix="set SOPS_AGE_KEY_FILE to a file with a matching identity, or add your public key to .sops.yaml and run `sops updatekeys` where the file can be decrypted" 
-    [TS] ERROR Cluster unreachable server="https://10.0.0.10:6443" context="default" reason="dial tcp: lookup nowhere: no such host" fix="check that the server is running, and that the kubeconfig names its address instead of 127.0.0.1"
+    [TS] ERROR Host name of the cluster does not resolve server="https://10.0.0.10:6443" context="default" reason="dial tcp: lookup nowhere: no such host" fix="this machine does not resolve nowhere: correct the name in `server` of the kubeconfig, use the address of a server, or add the name to DNS or /etc/hosts"
     "#);
     let files = Fixture::new()
         .file("age.key", "hello\n")

@@ -103,9 +103,13 @@ pub(super) fn words(status: u16, body: &[u8]) -> String {
 ///
 /// The answer is something unexpected. The message never contains the answer.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(command: String, body: &'a [u8]) -> Result<T, Error> {
-    serde_json::from_slice(body).map_err(|error| Error::Answer {
-        command,
-        reason: format!("line {}, column {}", error.line(), error.column()),
+    serde_json::from_slice(body).map_err(|error| {
+        let reason = if body.trim_ascii_start().starts_with(b"<") {
+            WEB_PAGE.to_owned()
+        } else {
+            format!("line {}, column {}", error.line(), error.column())
+        };
+        Error::Answer { command, reason }
     })
 }
 
