@@ -83,7 +83,7 @@ impl fmt::Display for YamlError {
 /// The text cannot be parsed.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str, largest: usize) -> Result<T, YamlError> {
     check_limits(text, largest)?;
-    serde_yaml::from_str(text).map_err(|error| YamlError::parser(&error))
+    serde_yaml::from_str(without_mark(text)).map_err(|error| YamlError::parser(&error))
 }
 
 /// Reads the documents of a text of at most `largest` bytes, up to the first error.
@@ -104,7 +104,7 @@ fn read_documents<'t, T>(
         Ok(()) => (None, Some(text)),
         Err(error) => (Some(Err(error)), None),
     };
-    let documents = text.into_iter().flat_map(serde_yaml::Deserializer::from_str);
+    let documents = text.map(without_mark).into_iter().flat_map(serde_yaml::Deserializer::from_str);
     let read = documents.map(move |document| read(document).map_err(|error| YamlError::parser(&error)));
     let mut all = refused.into_iter().chain(read);
     let mut failed = false;
@@ -114,6 +114,11 @@ fn read_documents<'t, T>(
         failed |= matches!(next, Some(Err(_)));
         next
     })
+}
+
+/// A text without the byte order mark of editors on Windows, which the parser takes for a part of the first key.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// Refuses a text that would take the parser minutes or fill the memory: it looks at all open brackets for each token, and
@@ -235,6 +240,13 @@ mod tests {
             let read = all(&text);
             assert!(read.is_ok(), "{text:.200} {:?}", read.err());
         }
+    }
+
+    #[test]
+    fn byte_order_mark_is_no_content() {
+        let marked = "\u{feff}a: 1\nsops: {}\n";
+        assert_eq!(all(marked), all("a: 1\nsops: {}\n"));
+        assert_eq!(parse::<Value>(marked, WRITTEN), Ok(all(marked).unwrap().remove(0)));
     }
 
     #[test]

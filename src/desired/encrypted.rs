@@ -28,6 +28,8 @@ pub(crate) enum EncryptedState {
     Unreadable,
     /// It has no `sops:` block: it is plain text.
     Plain,
+    /// Git has written something else in its place.
+    FromGit(FromGit),
     /// It has a `sops:` block.
     Encrypted {
         /// The age recipients; none if only other keys protect it.
@@ -35,6 +37,45 @@ pub(crate) enum EncryptedState {
         /// Whether KMS, PGP or other keys protect it too.
         others: bool,
     },
+}
+
+/// What Git writes in place of the content of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FromGit {
+    /// The pointer to a file in Git LFS.
+    Pointer,
+    /// Both sides of a conflict.
+    Conflict,
+}
+
+impl FromGit {
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        // The specification of Git LFS: the first line of a pointer is its version.
+        if text.starts_with("version https://git-lfs.github.com/spec/") {
+            return Some(Self::Pointer);
+        }
+        // In this order, and at the start of a line, where neither YAML nor a `.env` file has them.
+        let mut marks = ["<<<<<<< ", "=======", ">>>>>>> "].into_iter().peekable();
+        for line in text.lines() {
+            marks.next_if(|mark| line.starts_with(mark));
+        }
+        marks.peek().is_none().then_some(Self::Conflict)
+    }
+
+    /// The finding for an encrypted file.
+    pub(crate) fn finding(self, rule: &'static str, path: &Path) -> Finding {
+        let (message, fix) = match self {
+            Self::Pointer => (
+                "Encrypted file is a Git LFS pointer",
+                "fetch the file with Git LFS, or keep it in Git without LFS; do not encrypt the pointer",
+            ),
+            Self::Conflict => (
+                "Encrypted file has Git conflict markers",
+                "take one side of the merge as a whole, then add the changes of the other with `sops edit`: a merged file does not decrypt",
+            ),
+        };
+        Finding::error(rule, message).with("file", path.display()).fix(fix)
+    }
 }
 
 /// Reads the plain text parts of a file named as encrypted.
@@ -58,6 +99,9 @@ fn key_groups(text: &str) -> KeyGroups {
 }
 
 fn state(text: &str) -> EncryptedState {
+    if let Some(from_git) = FromGit::of(text) {
+        return EncryptedState::FromGit(from_git);
+    }
     let mut recipients = Vec::new();
     let mut others = false;
     let mut documents = 0;
@@ -97,6 +141,9 @@ fn state(text: &str) -> EncryptedState {
 ///
 /// The file is plain text, not valid YAML, or was joined from several.
 pub(crate) fn check_encrypted(path: &Path, text: &str, encrypt: &str) -> Result<(), Finding> {
+    if let Some(from_git) = FromGit::of(text) {
+        return Err(from_git.finding("sops", path));
+    }
     let problem = |message: &str| Finding::error("sops", message).with("file", path.display());
     let mut documents = 0;
     let mut mac = None;
@@ -185,6 +232,11 @@ fn sequence<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> 
 mod tests {
     use super::*;
 
+    const POINTER: &str =
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 1234\n";
+    const CONFLICT: &str =
+        "a: 1\n<<<<<<< HEAD\nb: ENC[CANARY]\n=======\nb: ENC[x]\n>>>>>>> feature\nsops: {mac: x}\n";
+
     #[test]
     fn a_file_with_manifests_is_recognized_without_decrypting_it() {
         assert!(has_manifests("apiVersion: ENC[x]\nkind: ENC[x]\nsops: {}\n"));
@@ -223,6 +275,9 @@ mod tests {
             ("sops: {}\n---\na: 1\n", EncryptedState::Plain),
             ("", EncryptedState::Unreadable),
             ("a: [\n", EncryptedState::Unreadable),
+            (POINTER, EncryptedState::FromGit(FromGit::Pointer)),
+            (CONFLICT, EncryptedState::FromGit(FromGit::Conflict)),
+            ("a: <<<<<<< b\n", EncryptedState::Plain),
         ];
         for (text, expected) in cases {
             assert_eq!(state(text), expected, "{text}");
@@ -233,6 +288,7 @@ mod tests {
     fn plain_text_is_not_an_encrypted_file() {
         let check = |text| check_encrypted(Path::new("bootstrap/x.sops.yaml"), text, "sops encrypt x");
         assert!(check("a: ENC[AES256]\nsops: {mac: x}\n").is_ok());
+        assert!(check("\u{feff}a: ENC[AES256]\nsops: {mac: x}\n").is_ok());
         assert!(check("a: ENC[AES256]\nsops: {mac: x}\n---\nb: ENC[x]\nsops: {mac: x}\n").is_ok());
         for (text, message) in [
             ("kind: Secret\nstringData: {k: CANARY-SECRET}\n", "Encrypted file is plain text"),
@@ -243,6 +299,8 @@ mod tests {
             ),
             ("k: [CANARY-SECRET", "Encrypted file is not valid YAML"),
             ("", "Encrypted file is empty"),
+            (POINTER, "Encrypted file is a Git LFS pointer"),
+            (CONFLICT, "Encrypted file has Git conflict markers"),
         ] {
             let finding = check(text).unwrap_err();
             assert_eq!(finding.summary, message);

@@ -158,6 +158,9 @@ fn unencrypted(settings: &Settings, files: &Files, path: &Path, text: &str) -> O
         return encrypted::check_encrypted(path, text, &encrypt()).err();
     }
     path.to_string_lossy().ends_with(".sops.env").then(|| {
+        if let Some(from_git) = encrypted::FromGit::of(text) {
+            return from_git.finding("sops", path);
+        }
         // dotenv files have no `data`: SOPS encrypts all their values.
         let encrypt = encrypt().replace(" --encrypted-regex '^(data|stringData)$'", "");
         Finding::error("sops", "Encrypted file is plain text")

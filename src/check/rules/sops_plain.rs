@@ -1,6 +1,6 @@
 //! Files named as encrypted are encrypted.
 
-use crate::base::finding::Finding;
+use crate::base::finding::{Finding, Severity};
 use crate::check::{Answer, Check, Facts, Group, Inspection, Needs, Rule};
 use crate::desired::encrypted::EncryptedState;
 use crate::desired::sops_config;
@@ -24,6 +24,10 @@ fn check(facts: &Facts<'_>) -> Answer {
         match file.state {
             EncryptedState::Encrypted { .. } => inspection.look(None),
             EncryptedState::Unreadable => inspection.miss(format!("{path} cannot be read")),
+            EncryptedState::FromGit(from_git) => {
+                let finding = from_git.finding(RULE.id, &file.path);
+                inspection.look(Some(Finding { severity: Severity::Warning, ..finding }));
+            }
             EncryptedState::Plain => {
                 let recipients = facts.desired.age_key.as_ref().map_or(&[][..], |key| &key.public);
                 let config = facts.desired.sops_config.as_deref();
@@ -48,7 +52,7 @@ mod tests {
     use super::*;
     use crate::check::fixture::World;
     use crate::desired::AgeKey;
-    use crate::desired::encrypted::EncryptedFile;
+    use crate::desired::encrypted::{EncryptedFile, FromGit};
 
     #[test]
     fn plain_text_is_reported_once() {
@@ -70,6 +74,9 @@ mod tests {
         world.assert_found(&RULE, &["unknown k/a.sops.yaml cannot be read"]);
         world.desired.encrypted.remove(1);
         world.assert_found(&RULE, &[]);
+        world.desired.encrypted.push(file(EncryptedState::FromGit(FromGit::Pointer), false));
+        world.assert_found(&RULE, &["warning Encrypted file is a Git LFS pointer"]);
+        world.desired.encrypted.pop();
         world.desired.encrypted.push(file(EncryptedState::Plain, false));
         world.assert_found(&RULE, &["warning File named as encrypted is plain text"]);
         world.desired.age_key = Some(AgeKey { public: vec!["age1me".to_owned()], ..AgeKey::default() });
