@@ -13,6 +13,7 @@ mod features;
 mod files;
 mod fixup;
 mod git;
+mod helm_repositories;
 mod manifests;
 mod no_answer;
 mod pipeline;

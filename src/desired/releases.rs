@@ -46,6 +46,8 @@ pub(crate) struct Release {
     pub timeout: Option<u64>,
     /// Whether the chart comes from an OCI registry.
     pub is_in_registry: bool,
+    /// Whether the helmfile defines the repository of the chart.
+    pub has_repository: bool,
     /// The URL of the chart repository, if the chart comes from one.
     pub repository: Option<String>,
     /// The kubeconfig context that it sets, if any.
@@ -170,15 +172,13 @@ pub(super) fn merge(into: &mut serde_json::Value, from: serde_json::Value) {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Repository {
     name: String,
-    #[serde(default)]
     url: String,
-    #[serde(default)]
     oci: bool,
     /// A repository with credentials cannot be accessed without them.
-    #[serde(default)]
     username: String,
 }
 
@@ -302,6 +302,7 @@ pub(crate) fn parse(output: &[u8], default_namespace: &str) -> Result<Built, Str
                 namespace,
                 name: raw.name,
                 is_in_registry: raw.chart.starts_with("oci://") || repository.is_some_and(|one| one.oci),
+                has_repository: repository.is_some(),
                 repository: repository
                     .filter(|one| !one.oci && one.username.is_empty())
                     .map(|one| one.url.clone()),

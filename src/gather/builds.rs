@@ -10,6 +10,7 @@ use serde_yaml::Value;
 
 use super::Context;
 use super::fixup;
+use super::helm_repositories::HelmRepositories;
 use super::unfetched::{is_about_one, is_denied, log_missing, missing_chart};
 use crate::base::error::Error;
 use crate::base::finding::Finding;
@@ -160,6 +161,7 @@ impl Place<'_> {
         let releases = &build.helmfile.releases;
         let mut problems: Vec<_> =
             releases.iter().filter_map(|release| other_context(release, context)).collect();
+        problems.extend(HelmRepositories::of_user(&self.context.tools.runner).undefined(&build.helmfile));
         let mut missing = self.classic_charts(state, releases, &staging).await?;
         if all_charts && missing.is_empty() && !offline {
             self.charts.publish(&staging)?;
