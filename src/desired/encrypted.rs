@@ -232,8 +232,7 @@ fn sequence<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> 
 mod tests {
     use super::*;
 
-    const POINTER: &str =
-        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 1234\n";
+    const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 1234\n";
     const CONFLICT: &str =
         "a: 1\n<<<<<<< HEAD\nb: ENC[CANARY]\n=======\nb: ENC[x]\n>>>>>>> feature\nsops: {mac: x}\n";
 

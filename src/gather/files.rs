@@ -263,10 +263,15 @@ fn age_key(
     let parsed = read("age-key", path, age::LARGEST).and_then(|text| {
         redactor.add([text.as_str()]);
         age::parse(&text).map_err(|error| {
-            Finding::error("age-key", "Age key cannot be used")
+            let finding = Finding::error("age-key", "Age key cannot be used")
                 .with("file", path.display())
-                .with("reason", error)
-                .fix("create one with `age-keygen -o age.key`; each line is an identity, or a comment that starts with `#`")
+                .with("reason", error);
+            // A new key decrypts nothing that exists.
+            finding.fix(if age::recipients(&settings.root).is_empty() {
+                "create one with `age-keygen -o age.key`; each line is an identity, or a comment that starts with `#`"
+            } else {
+                "save the identity (`AGE-SECRET-KEY-1…`) of a recipient that this repository is encrypted for; each line is an identity, or a comment that starts with `#`"
+            })
         })
     });
     let key = findings.keep(parsed)?;

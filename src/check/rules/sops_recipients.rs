@@ -37,9 +37,12 @@ fn check(facts: &Facts<'_>) -> Answer {
         Err(answer) => return answer,
     };
     let (mut errors, mut warnings, mut split) = (Vec::new(), Vec::new(), Vec::new());
+    let mut ssh = [(Severity::Error, Vec::new()), (Severity::Warning, Vec::new())];
     for (file, recipients) in files {
         let severe = blocks_flux(facts.desired, file);
-        if !is_among(key, recipients) {
+        if recipients.iter().all(|recipient| recipient.starts_with("ssh-")) {
+            ssh[usize::from(!severe)].1.push(file);
+        } else if !is_among(key, recipients) {
             if severe { &mut errors } else { &mut warnings }.push((file, recipients));
         } else if is_alone(key) && !file.groups.can_decrypt(&key.public) {
             split.push(not_enough(file, severe));
@@ -47,7 +50,8 @@ fn check(facts: &Facts<'_>) -> Answer {
     }
     let found = [(Severity::Error, errors), (Severity::Warning, warnings)];
     let found = found.iter().filter_map(|(severity, files)| report(*severity, key, files));
-    Answer::judged(found.chain(split))
+    let ssh = ssh.iter().filter_map(|(severity, files)| only_ssh(*severity, key, files));
+    Answer::judged(found.chain(ssh).chain(split))
 }
 
 /// Whether the age key is all that Flux will have, and its public keys are known.
@@ -92,34 +96,61 @@ fn blocks_flux(desired: &Desired, file: &EncryptedFile) -> bool {
     own && !others && !file.in_bootstrap
 }
 
+/// kustomize-controller accepts only age identities in `.agekey`, so an SSH key there would break the decryption of all files.
+fn only_ssh(severity: Severity, key: &AgeKey, files: &[&EncryptedFile]) -> Option<Finding> {
+    files.first()?;
+    let names: Vec<_> = files.iter().map(|file| file.path.display().to_string()).collect();
+    let finding = Finding::error(RULE.id, "Files are encrypted for SSH keys only, which Flux does not support")
+        .with("files", listed(&names));
+    let finding = match key.public.first() {
+        Some(own) => finding.fix(format!(
+            "# where the SSH key is; never put it into {}:\n{}",
+            key.path.display(),
+            add_recipient(own, &names)
+        )),
+        None => finding.fix("add an age recipient to the files, whose identity Flux gets"),
+    };
+    Some(Finding { severity, ..finding })
+}
+
+fn listed(names: &[String]) -> String {
+    let listed = names[..names.len().min(MAX_LISTED)].join(" ");
+    match names.len().checked_sub(MAX_LISTED) {
+        Some(more) if more > 0 => format!("{listed} and {more} more"),
+        _ => listed,
+    }
+}
+
 fn report(severity: Severity, key: &AgeKey, files: &[(&EncryptedFile, &[String])]) -> Option<Finding> {
     let (_, recipients) = files.first()?;
     let names: Vec<_> = files.iter().map(|(file, _)| file.path.display().to_string()).collect();
-    let mut listed = names[..names.len().min(MAX_LISTED)].join(" ");
-    if names.len() > MAX_LISTED {
-        listed = format!("{listed} and {} more", names.len() - MAX_LISTED);
-    }
     let finding = Finding::error(RULE.id, "Age key is not a recipient of encrypted files")
         .with("age_key", key.path.display())
         .with("public", key.public.join(" "))
-        .with("files", listed)
+        .with("files", listed(&names))
         .with("recipients", recipients.join(" "))
         .fix(fix(key, &names));
     Some(Finding { severity, ..finding })
 }
 
 /// `sops rotate` needs no `.sops.yaml`, unlike `sops updatekeys`.
+fn add_recipient(own: &str, files: &[String]) -> String {
+    let each = files.join(" ");
+    format!(
+        "for file in {each}; do sops rotate --in-place --add-age {own} $file; done\n\
+         # and list it in .sops.yaml, if there is one"
+    )
+}
+
 fn fix(key: &AgeKey, files: &[String]) -> String {
     let path = key.path.display();
     let Some(own) = key.public.first() else {
         return format!("put the key of a recipient into {path}");
     };
-    let each = files.join(" ");
     format!(
         "# put the key of a recipient into {path}; or, if SOPS_AGE_KEY_FILE names an identity that can decrypt the \
-         files, add yours:\n\
-         for file in {each}; do sops rotate --in-place --add-age {own} $file; done\n\
-         # and list it in .sops.yaml, if there is one"
+         files, add yours:\n{}",
+        add_recipient(own, files)
     )
 }
 
@@ -199,6 +230,23 @@ mod tests {
         // The Secret in the encrypted file may have keys of other types.
         world.desired.age_key.as_mut().unwrap().is_encrypted = true;
         world.assert_found(&RULE, &[]);
+    }
+
+    #[test]
+    fn ssh_keys_are_nothing_for_flux() {
+        let mut world = world(&[("k/flux/a.sops.yaml", false, &['x'], false)]);
+        let mut set = |age: &[&str], message: &str| {
+            let age = age.iter().map(|name| (*name).to_owned()).collect();
+            world.desired.encrypted[0].state = EncryptedState::Encrypted { age, others: false };
+            world.assert_found(&RULE, &[message]);
+            world.fix(&RULE)
+        };
+        let fix = set(
+            &["ssh-ed25519 AAAA", "ssh-rsa BBBB"],
+            "error Files are encrypted for SSH keys only, which Flux does not support",
+        );
+        assert!(fix.contains("--add-age") && !fix.contains("put the key of a recipient"), "{fix}");
+        set(&["ssh-ed25519 AAAA", &public('x')], &format!("error {MESSAGE}"));
     }
 
     #[test]
