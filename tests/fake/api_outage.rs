@@ -162,3 +162,39 @@ fn namespace_without_service_account_is_retried() {
     let again = ran.stdout.lines().find(|line| line.contains("releases, retrying")).unwrap();
     assert!(again.contains("the ServiceAccount `default` does not exist yet"), "{again}");
 }
+
+#[test]
+fn something_else_answers_for_the_api_server() {
+    let cases = [
+        (
+            200,
+            "<html>Sign in</html>",
+            "A proxy or web server answers instead of the cluster",
+            "correct `server` in the kubeconfig",
+        ),
+        (
+            400,
+            "Client sent an HTTP request to an HTTPS server.",
+            "Kubeconfig uses HTTP, and the API server HTTPS",
+            "write `https://`",
+        ),
+        (
+            404,
+            "404 page not found",
+            "What answers is not a Kubernetes API server",
+            "correct host and port of `server`",
+        ),
+        (
+            500,
+            "etcdserver: mvcc: database space exceeded",
+            "cause=\"the database of etcd is full",
+            "etcdctl alarm disarm",
+        ),
+    ];
+    for (status, body, message, fix) in cases {
+        let answer = json!({"tool": "api", "args": ["GET", "/version"], "status": status, "stdout": format!("{body}\n")});
+        let refusal = Fixture::new().rule(answer).refusal();
+        assert!(refusal.contains(message) && refusal.contains(fix), "{refusal}");
+        assert!(!refusal.contains("journalctl"), "{refusal}");
+    }
+}

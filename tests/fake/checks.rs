@@ -321,3 +321,19 @@ fn offline_every_context_may_be_right() {
     ran.assert().code(0);
     assert!(!ran.stdout.contains(words), "{}", ran.stdout);
 }
+
+#[test]
+fn chart_of_an_undefined_repository_is_an_error() {
+    let fixture = Fixture::new();
+    let build = scenario::apps_build(&fixture.canaries)
+        .replace("oci://registry.invalid/charts/cilium", "jetstack/cert-manager");
+    let fixture =
+        fixture.rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build}));
+    let ran = fixture.run();
+    ran.assert().code(1);
+    assert_eq!(ran.mutating(), [""; 0]);
+    let refusal = ran.stderr;
+    let expected = r#"ERROR Helmfile does not define the repository of a chart file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" repository="jetstack" charts="jetstack/cert-manager" releases="cilium""#;
+    assert!(refusal.contains(expected), "{refusal}");
+    assert!(refusal.contains(r"- name: jetstack\n  url: https://…"), "{refusal}");
+}

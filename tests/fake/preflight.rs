@@ -236,42 +236,6 @@ fn cluster_does_not_answer() {
 }
 
 #[test]
-fn something_else_answers_for_the_api_server() {
-    let cases = [
-        (
-            200,
-            "<html>Sign in</html>",
-            "A proxy or web server answers instead of the cluster",
-            "correct `server` in the kubeconfig",
-        ),
-        (
-            400,
-            "Client sent an HTTP request to an HTTPS server.",
-            "Kubeconfig uses HTTP, and the API server HTTPS",
-            "write `https://`",
-        ),
-        (
-            404,
-            "404 page not found",
-            "What answers is not a Kubernetes API server",
-            "correct host and port of `server`",
-        ),
-        (
-            500,
-            "etcdserver: mvcc: database space exceeded",
-            "cause=\"the database of etcd is full",
-            "etcdctl alarm disarm",
-        ),
-    ];
-    for (status, body, message, fix) in cases {
-        let answer = json!({"tool": "api", "status": status, "stdout": format!("{body}\n")});
-        let refusal = Fixture::new().rule(answer).refusal();
-        assert!(refusal.contains(message) && refusal.contains(fix), "{refusal}");
-        assert!(!refusal.contains("journalctl"), "{refusal}");
-    }
-}
-
-#[test]
 fn cluster_rejects_the_credentials() {
     let fixture = api_server_that_says(401, "Unauthorized");
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Cluster does not accept the credentials server="https://10.0.0.10:6443" context="default" reason="Unauthorized" fix="copy the kubeconfig from the server again: this one may belong to an earlier installation""#);
