@@ -1,6 +1,7 @@
 //! Reads the objects for the cluster from encrypted files, commands and manifests, and which of them exist.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 
 use futures_util::future::join_all;
 use secrecy::ExposeSecret;
@@ -21,14 +22,25 @@ use crate::desired::objects::{self, Object, ObjectId};
 use crate::observed::kinds::{Kinds, Resource};
 use crate::observed::objects::LiveObject;
 
-/// The decrypted objects and those that exist in the cluster; moves problems into `findings`.
+/// The decrypted objects and those that exist in the cluster; moves problems into `findings`, except that sops cannot use an
+/// age key (`identities`) which they report already.
 pub(super) fn keep(
     secrets: Result<Secrets, Vec<Finding>>,
+    identities: Option<&OsStr>,
     findings: &mut Findings,
 ) -> (Vec<Object>, Fact<BTreeMap<ObjectId, LiveObject>>) {
     match secrets {
         Ok(Secrets { objects, observed }) => (objects, observed),
-        Err(problems) => {
+        Err(mut problems) => {
+            let file = identities.map(OsStr::to_string_lossy);
+            let is_same =
+                |finding: &Finding| finding.rule == "age-key" && finding.detail("file") == file.as_deref();
+            if file.is_some() && findings.0.iter().any(is_same) {
+                let of_key = "failed to parse 'SOPS_AGE_KEY_FILE' age identities";
+                problems.retain(|problem| {
+                    !problem.detail("reason").is_some_and(|reason| reason.contains(of_key))
+                });
+            }
             findings.0.extend(problems);
             // The findings already report the reason.
             (Vec::new(), Ok(BTreeMap::new()))

@@ -114,3 +114,20 @@ fn secret_that_flux_cannot_use_is_an_error() {
     let broken = own.replace("AGE-SECRET-KEY-1", "AGE-SECRET-KEY-1QQ");
     assert_snapshot!(make("age.agekey", &broken), @r#"[TS] ERROR Age key cannot be used file="[TMP]/root/bootstrap/sops-age.sops.yaml" key="age.agekey" reason="line 1 is a broken identity: its checksum or length is wrong" fix="put the identities into `stringData.age.agekey`, one in each line""#);
 }
+
+#[test]
+fn unusable_age_key_is_one_finding() {
+    // sops 3.13.2, with the public key in the file.
+    let words = "Failed to get the data key required to decrypt the SOPS file.\n\nGroup 0: FAILED\n  age1q: FAILED\n    - | failed to load age identities. Errors while loading age\n      | identities: failed to parse 'SOPS_AGE_KEY_FILE' age\n      | identities: unknown identity type. Did not find keys in\n      | locations 'SOPS_AGE_KEY'.\n";
+    let public = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
+    let fixture = Fixture::new()
+        .file("age.key", &format!("{public}\n"))
+        .file(".sops.yaml", &format!("creation_rules: [{{age: {public}}}]\n"))
+        .rule(json!({"tool": "sops", "args": ["decrypt"], "exit": 128, "stderr": words}));
+    let refusal = fixture.refusal();
+    assert!(
+        refusal.contains("line 1 is a public key") && refusal.contains("of a recipient that"),
+        "{refusal}"
+    );
+    assert!(!refusal.contains("age-keygen") && !refusal.contains("cannot be decrypted"), "{refusal}");
+}
