@@ -176,8 +176,7 @@ pub(crate) async fn gather(
     let mut problems = Findings(files.problems);
     problems.0.append(&mut environment);
     problems.0.append(&mut api.problems);
-    let (objects, live_objects) =
-        secrets::keep(secrets, tools.runner.variable("SOPS_AGE_KEY_FILE"), &mut problems);
+    let (objects, live_objects) = secrets::keep(secrets, &tools.runner, &mut problems);
     let age_key = sops_age::age_key(&objects, files.age_key.map(|(facts, _)| facts));
     problems.0.extend(files.no_age_key.filter(|_| age_key.is_none()));
     let substitutions = substitutions::look(settings, tools, &files.helmfiles, &builds, &git.tracked);

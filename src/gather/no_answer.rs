@@ -22,12 +22,7 @@ pub(super) fn no_answer(tools: &Toolbox, distribution: Distribution, unanswered:
             ("Cluster unreachable", or_proxy(tools, fix))
         }
         Kind::UnknownHost => {
-            let lookup = unanswered.reason.split_once("lookup ").map(|(_, rest)| rest);
-            let name = lookup.and_then(|rest| rest.split([' ', ':']).next()).unwrap_or(host(&target.server));
-            let fix = format!(
-                "this machine does not resolve {name}: correct the name in `server` of the kubeconfig, use the address of a server, or add the name to DNS or /etc/hosts"
-            );
-            ("Host name of the cluster does not resolve", or_proxy(tools, fix))
+            ("Host name of the cluster does not resolve", unknown_host(tools, &unanswered.reason))
         }
         Kind::PlainHttp => (
             "Kubeconfig uses HTTP, and the API server HTTPS",
@@ -115,6 +110,15 @@ pub(super) fn no_answer(tools: &Toolbox, distribution: Distribution, unanswered:
         finding = finding.with("cause", known.cause);
     }
     finding.fix(fix)
+}
+
+fn unknown_host(tools: &Toolbox, reason: &str) -> String {
+    let lookup = reason.split_once("lookup ").map(|(_, rest)| rest);
+    let name = lookup.and_then(|rest| rest.split([' ', ':']).next()).unwrap_or(host(&tools.target.server));
+    let fix = format!(
+        "this machine does not resolve {name}: correct the name in `server` of the kubeconfig, use the address of a server, or add the name to DNS or /etc/hosts"
+    );
+    or_proxy(tools, fix)
 }
 
 const CHECK_SERVER: &str =

@@ -21,18 +21,19 @@ use crate::desired::object_source::ObjectSource;
 use crate::desired::objects::{self, Object, ObjectId};
 use crate::observed::kinds::{Kinds, Resource};
 use crate::observed::objects::LiveObject;
+use crate::process::Runner;
 
 /// The decrypted objects and those that exist in the cluster; moves problems into `findings`, except that sops cannot use an
-/// age key (`identities`) which they report already.
+/// age key which they report already.
 pub(super) fn keep(
     secrets: Result<Secrets, Vec<Finding>>,
-    identities: Option<&OsStr>,
+    runner: &Runner,
     findings: &mut Findings,
 ) -> (Vec<Object>, Fact<BTreeMap<ObjectId, LiveObject>>) {
     match secrets {
         Ok(Secrets { objects, observed }) => (objects, observed),
         Err(mut problems) => {
-            let file = identities.map(OsStr::to_string_lossy);
+            let file = runner.variable("SOPS_AGE_KEY_FILE").map(OsStr::to_string_lossy);
             let is_same =
                 |finding: &Finding| finding.rule == "age-key" && finding.detail("file") == file.as_deref();
             if file.is_some() && findings.0.iter().any(is_same) {

@@ -227,10 +227,12 @@ mod tests {
         assert_eq!(of("GET /version", 404, "404 page not found"), UnansweredKind::NoKubernetes);
         assert_eq!(of("GET /api/v1/nodes", 404, "404 page not found"), UnansweredKind::Other);
         assert_eq!(of("GET /version", 503, "apiserver not ready"), UnansweredKind::Other);
-        let page = crate::tools::api::parse::<u8>("GET /version".to_owned(), b"<html>").unwrap_err();
-        assert_eq!(Unanswered::of(&page).kind, UnansweredKind::Proxy);
-        let other = crate::tools::api::parse::<u8>("GET /version".to_owned(), b"[").unwrap_err();
-        assert_eq!(Unanswered::of(&other).kind, UnansweredKind::Other);
+        let parsed = |reason: &str| {
+            let (command, reason) = ("GET /version".to_owned(), reason.to_owned());
+            Unanswered::of(&Error::Answer { command, reason }).kind
+        };
+        assert_eq!(parsed(WEB_PAGE), UnansweredKind::Proxy);
+        assert_eq!(parsed("line 1, column 1"), UnansweredKind::Other);
     }
 
     proptest::proptest! {
