@@ -100,8 +100,9 @@ fn blocks_flux(desired: &Desired, file: &EncryptedFile) -> bool {
 fn only_ssh(severity: Severity, key: &AgeKey, files: &[&EncryptedFile]) -> Option<Finding> {
     files.first()?;
     let names: Vec<_> = files.iter().map(|file| file.path.display().to_string()).collect();
-    let finding = Finding::error(RULE.id, "Files are encrypted for SSH keys only, which Flux does not support")
-        .with("files", listed(&names));
+    let finding =
+        Finding::error(RULE.id, "Files are encrypted for SSH keys only, which Flux does not support")
+            .with("files", listed(&names));
     let finding = match key.public.first() {
         Some(own) => finding.fix(format!(
             "# where the SSH key is; never put it into {}:\n{}",
