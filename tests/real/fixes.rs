@@ -39,6 +39,7 @@ const K3S: &str = "`systemctl restart k3s` needs a k3s node: the scenario starts
 const RULES: &[(&str, Case)] = &[
     ("env", Person("the value of a variable")),
     ("config", Runs),
+    ("helmfile", Runs),
     ("charts", Unavailable("`helm show chart` only repeats the error of the registry")),
     ("chart-login", Person("which program keeps the login: `docker` is none of the sandbox")),
     ("old-script", Runs),
@@ -145,6 +146,8 @@ const SOURCES: &[&str] = &[
     "commands/recover.rs",  // what to run next
     "settings/config.rs",   // config
     "settings/config/words.rs", // config
+    "desired/encrypted.rs", // sops: how to resolve a conflict, which a person does
+    "desired/repository.rs", // helmfile: a file that helmfile does not render
     "desired/sops_config.rs", // sops, sops-plain
     "base/error.rs",        // k3s-boot status, which shows
     "gather/builds.rs",     // chart-login

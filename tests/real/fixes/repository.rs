@@ -125,6 +125,15 @@ fn other_files(fixture: &Fixture) {
         }
         Scenario::new(fixture, "old-script").args(&OFFLINE).runs();
     }
+
+    // helmfile renders it under its other name only.
+    let [plain, template] = ["", ".gotmpl"].map(|end| format!("bootstrap/helmfile.d/01-apps.yaml{end}"));
+    let text = std::fs::read_to_string(fixture.root.join(&plain)).unwrap();
+    fixture.write(&plain, &format!("{{{{ $name := 1 }}}}\n{text}"));
+    fixture.git(&["add", &plain]);
+    Scenario::new(fixture, "helmfile").args(&OFFLINE).runs();
+    fixture.git(&["mv", &template, &plain]);
+    fixture.write(&plain, &text);
 }
 
 fn variables(fixture: &Fixture) {
