@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::kube::Client;
 use crate::pki::{Authority, Identity, signing_key};
 use crate::process::{Service, Watchdog, wait_for};
+use crate::random::Random;
 use crate::tools::Tools;
 
 /// The Service network of every sandbox, the default of k3s.
@@ -65,7 +66,7 @@ impl ControlPlane {
     /// Starts the control plane in `folder` and waits until the API server is ready.
     pub(crate) fn start(tools: &Tools, watchdog: &Arc<Watchdog>, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder.join("logs"))?;
-        let kubelet = TcpListener::bind(("127.0.0.1", 0)).context("cannot find a free port")?;
+        let kubelet = free_port()?;
         let mut plane = Self {
             kwok: None,
             scheduler: None,
@@ -76,7 +77,7 @@ impl ControlPlane {
             tools: tools.clone(),
             watchdog: Arc::clone(watchdog),
             folder: folder.to_owned(),
-            port: free_port()?,
+            port: free_port()?.local_addr()?.port(),
             kubelet_port: kubelet.local_addr()?.port(),
             kubelet: Some(kubelet),
         };
@@ -181,7 +182,7 @@ impl ControlPlane {
                 // Another process took the port in the meantime.
                 Err(error) if first && tries < 3 && error.to_string().contains("address already in use") => {
                     drop(service);
-                    self.port = free_port()?;
+                    self.port = free_port()?.local_addr()?.port();
                 }
                 Err(error) => return Err(error),
             }
@@ -367,10 +368,20 @@ fn write_kubeconfig(path: &Path, server: &str, authority: &str, identity: &Ident
     fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
+/// Linux gives none of these to an outgoing connection (`net.ipv4.ip_local_port_range` starts at 32768): one that is free now is
+/// still free when a program starts to listen on it a moment later.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
 /// A free port. Several clusters can run at the same time.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("cannot find a free port")?;
-    Ok(listener.local_addr()?.port())
+fn free_port() -> Result<TcpListener> {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
+    let mut random = Random::new(u64::try_from(time % u128::from(u64::MAX))? ^ u64::from(std::process::id()));
+    let ports = std::iter::repeat_with(|| {
+        PORTS.start.saturating_add(u16::try_from(random.below(PORTS.len())).unwrap_or(0))
+    });
+    let mut listeners =
+        ports.take(PORTS.len()).filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    listeners.next().context("cannot find a free port")
 }
 
 /// Base64 with padding, RFC 4648 §4.

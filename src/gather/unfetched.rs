@@ -37,6 +37,7 @@ fn known(reason: &str, charts: &[&str]) -> Option<(&'static str, String)> {
     let known = find(Origin::Chart, reason)?;
     let fix = known.fix(&ReleaseId::new("", "{release}"), None);
     let mut hosts: Vec<_> = charts.iter().map(|chart| host(chart)).collect();
+    hosts.sort_unstable();
     hosts.dedup();
     let fix = match (fix.contains("NO_PROXY"), fix.contains("HOST")) {
         (true, true) => fix.replace("HOST", &hosts.join(",")),

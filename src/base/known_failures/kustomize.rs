@@ -151,15 +151,22 @@ pub(super) const TABLE: &[KnownFailure] = &[
     KnownFailure {
         id: "age-key-missing",
         outlook: Outlook::Unknown,
-        shapes: &[shape(
-            FLUX,
-            "Kustomization *: …failed to get decryption Secret '*': secrets \"*\" not found",
-        )],
-        samples: &[sample(
-            Flux,
-            "kustomize-controller 1.7.3",
-            "Kustomization flux-system/flux-system: BuildFailed: failed to get decryption Secret 'flux-system/sops-age': secrets \"sops-age\" not found",
-        )],
+        shapes: &[
+            shape(FLUX, "Kustomization *: BuildFailed: secrets \"*\" not found"),
+            shape(FLUX, "decryption secret error: Secret \"*\" not found"),
+        ],
+        samples: &[
+            sample(
+                Flux,
+                "kustomize-controller 1.7.3, internal/decryptor",
+                "Kustomization flux-system/flux-system: BuildFailed: secrets \"sops-age\" not found",
+            ),
+            sample(
+                Flux,
+                "kustomize-controller, onedr0p/cluster-template#156",
+                "Kustomization flux-system/flux-system: BuildFailed: decryption secret error: Secret \"sops-age\" not found",
+            ),
+        ],
         cause: "Flux needs the age key, and the cluster has none",
         fix: "put the age key that this repository is encrypted for into age.key, then retry",
     },
