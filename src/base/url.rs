@@ -33,6 +33,22 @@ impl<'a> Url<'a> {
         Some(Self { scheme, user: at.map(|at| &rest[..at]), rest: at.map_or(rest, |at| &rest[at + 1..]) })
     }
 
+    /// The host, with its port if the URL has one.
+    #[must_use]
+    pub fn authority(self) -> &'a str {
+        self.rest.split('/').next().unwrap_or(self.rest)
+    }
+
+    /// The host and the text after its last `:`, unless that belongs to an IPv6 address, which stays in its brackets.
+    #[must_use]
+    pub fn host_and_port(self) -> (&'a str, Option<&'a str>) {
+        let authority = self.authority();
+        match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, Some(port)),
+            _ => (authority, None),
+        }
+    }
+
     /// Whether the URL has user information.
     #[must_use]
     pub fn has_user(self) -> bool {
@@ -87,6 +103,15 @@ mod tests {
             assert_eq!(without_credentials(url), shown);
         }
         assert_eq!(Url::parse("https://user:p@ss@host").and_then(Url::secret), Some("p@ss"));
+        let cases = [
+            ("ssh://git@host:22/me/home.git", ("host", Some("22"))),
+            ("https://host/a:b", ("host", None)),
+            ("https://[::1]", ("[::1]", None)),
+            ("https://[::1]:6443/x", ("[::1]", Some("6443"))),
+        ];
+        for (url, parts) in cases {
+            assert_eq!(Url::parse(url).map(Url::host_and_port), Some(parts), "{url}");
+        }
         assert_eq!(Url::parse("ssh://git@host").and_then(Url::secret), None);
     }
 }

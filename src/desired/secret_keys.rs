@@ -66,7 +66,7 @@ impl SecretKeys {
     }
 
     /// Whether `known_hosts` certainly has no line for a host. `port` is that of the URL.
-    pub(crate) fn lacks_host(&self, host: &str, port: Option<&str>) -> bool {
+    pub(crate) fn is_missing_host(&self, host: &str, port: Option<&str>) -> bool {
         let name = match port {
             Some(port) if port != "22" => format!("[{host}]:{port}"),
             _ => host.to_owned(),
@@ -97,7 +97,7 @@ mod tests {
         let [secret] = &secrets[..] else { panic!("{}", secrets.len()) };
         assert_eq!((secret.namespace.as_str(), secret.name.as_str()), ("flux-system", "deploy-key"));
         assert!(secret.has("identity") && !secret.has("password"));
-        assert!(!secret.has_bad_identity && !secret.lacks_host("github.com", None));
+        assert!(!secret.has_bad_identity && !secret.is_missing_host("github.com", None));
     }
 
     #[test]
@@ -113,19 +113,19 @@ mod tests {
             "# GitHub\ngithub.com,gh ssh-ed25519 AA\n[git.lan]:2222 ssh-rsa AA\n",
         );
         assert!(!good.has_bad_identity && of("ssh-ed25519 AAAA me@host", "").has_bad_identity);
-        for (host, port, lacks) in [
+        for (host, port, is_missing) in [
             ("github.com", None, false),
             ("gh", Some("22"), false),
             ("gitlab.com", None, true),
             ("git.lan", Some("2222"), false),
             ("git.lan", None, true),
         ] {
-            assert_eq!(good.lacks_host(host, port), lacks, "{host} {port:?}");
+            assert_eq!(good.is_missing_host(host, port), is_missing, "{host} {port:?}");
         }
         for hosts in ["|1|aa=|bb= ssh-rsa AA", "*.example.org ssh-rsa AA", "[github.com]:22 ssh-rsa AA"] {
-            assert!(!of("", hosts).lacks_host("gitlab.com", None), "{hosts}");
+            assert!(!of("", hosts).is_missing_host("gitlab.com", None), "{hosts}");
         }
-        assert!(of("", "").lacks_host("github.com", None));
+        assert!(of("", "").is_missing_host("github.com", None));
     }
 
     proptest::proptest! {
@@ -134,7 +134,7 @@ mod tests {
             "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: {known_hosts: Z2l0aHViLmNvbSBzc2gtcnNhIEFB}\nstringData: {identity: a}\n",
         ])) {
             for secret in SecretKeys::in_text(&near) {
-                _ = secret.lacks_host("github.com", Some("1"));
+                _ = secret.is_missing_host("github.com", Some("1"));
             }
         }
     }

@@ -11,7 +11,7 @@ use serde_yaml::Value;
 use super::Context;
 use super::fixup;
 use super::helm_repositories::HelmRepositories;
-use super::unfetched::{is_about_one, is_denied, log_missing, missing_chart};
+use super::unfetched::{host, is_about_one, is_denied, log_missing, missing_chart};
 use crate::base::error::Error;
 use crate::base::finding::Finding;
 use crate::base::known_failures::Origin;
@@ -352,7 +352,7 @@ impl Place<'_> {
             let anonymous = self.context.scratch.subfolder("anonymous")?;
             let asked = ChartRef::new(chart, version);
             if self.context.tools.helm_show_chart_anonymously(&asked, &anonymous).await?.is_ok() {
-                let host = chart.trim_start_matches("oci://").split('/').next().unwrap_or(chart);
+                let host = host(chart);
                 return Ok(Finding::error("chart-login", "Expired registry login blocks a public chart")
                     .with("chart", chart)
                     .with("version", version)

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::base::distribution::Distribution;
 use crate::base::finding::Finding;
 use crate::base::known_failures::{KnownFailure, Origin, find};
+use crate::base::url::Url;
 use crate::tools::Toolbox;
 use crate::tools::kubeconfig::Target;
 use crate::tools::unanswered::{Unanswered, UnansweredKind};
@@ -124,7 +125,7 @@ fn unknown_host(tools: &Toolbox, reason: &str) -> String {
 const CHECK_SERVER: &str =
     "check that the server is running, and that the kubeconfig names its address instead of 127.0.0.1";
 
-/// The fix, and what to do if a proxy stands between this machine and the cluster.
+/// The fix, and what to do if a proxy is between this machine and the cluster.
 fn or_proxy(tools: &Toolbox, fix: String) -> String {
     match tools.proxy() {
         Some(proxy) => format!(
@@ -137,24 +138,15 @@ fn or_proxy(tools: &Toolbox, fix: String) -> String {
 
 /// The host of a URL, without its port.
 fn host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split('/').next().unwrap_or(rest);
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => host,
-        _ => authority,
-    }
+    Url::parse(url).map_or(url, |url| url.host_and_port().0)
 }
 
 /// The fix for a copied kubeconfig that still names 127.0.0.1.
 fn loopback_fix(target: &Target) -> Option<String> {
-    let (scheme, rest) = target.server.split_once("://")?;
-    let authority = rest.split('/').next().unwrap_or(rest);
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
-            (host, port)
-        }
-        _ => (authority, "6443"),
-    };
+    let url = Url::parse(&target.server)?;
+    let (scheme, (host, port)) = (url.scheme, url.host_and_port());
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = port.map_or(Some("6443"), |port| Some(port).filter(|port| is_port(port)))?;
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     if host != "localhost" && !address.is_ok_and(|address| address.is_loopback()) {
         return None;

@@ -4,6 +4,7 @@ use crate::base::finding::Finding;
 use crate::base::known_failures::{Origin, find};
 use crate::base::logger::{self, Level};
 use crate::base::release_id::ReleaseId;
+use crate::base::url::Url;
 use crate::desired::state_file::StateFile;
 use crate::tools::charts::ChartRef;
 
@@ -47,9 +48,9 @@ fn known(reason: &str, charts: &[&str]) -> Option<(&'static str, String)> {
     Some((known.cause, fix))
 }
 
-fn host(chart: &str) -> &str {
-    let rest = chart.split_once("://").map_or(chart, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or(rest)
+/// The registry of a chart, with its port.
+pub(super) fn host(chart: &str) -> &str {
+    Url::parse(chart).map_or_else(|| chart.split('/').next().unwrap_or(chart), Url::authority)
 }
 
 /// Joins the findings about charts that have the same cause.

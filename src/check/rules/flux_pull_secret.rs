@@ -154,12 +154,10 @@ impl<'a> Source<'a> {
                 found(Severity::Warning, reason, self.example())
             }
             ("GitRepository", "ssh") => needs(Severity::Error, &["identity", "known_hosts"]).or_else(|| {
-                let host =
-                    Url::parse(self.url).map_or("", |url| url.rest).split('/').next().unwrap_or_default();
-                let (host, port) =
-                    host.rsplit_once(':').map_or((host, None), |(host, port)| (host, Some(port)));
+                let (host, port) = Url::parse(self.url).map(Url::host_and_port).unwrap_or_default();
                 // `known_hosts` writes an IPv6 address in several ways, and `flux-sync` reports a URL that is none.
-                let is_known = host.is_empty() || host.starts_with('[') || !secret.lacks_host(host, port);
+                let is_known =
+                    host.is_empty() || host.starts_with('[') || !secret.is_missing_host(host, port);
                 if secret.has_bad_identity {
                     found(Severity::Error, "`identity` is not a private key".to_owned(), self.example())
                 } else if !is_known {

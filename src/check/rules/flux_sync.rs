@@ -183,11 +183,10 @@ fn git_url(url: &str) -> Option<Problem> {
     if !matches!(parsed.scheme, "ssh" | "http" | "https") {
         return problem("Flux supports `ssh://`, `https://` and `http://` only", example);
     }
-    let (host, path) = parsed.rest.split_once('/').unwrap_or((parsed.rest, ""));
-    // The port follows the last `:`, unless that belongs to an IPv6 address.
-    match host.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
-        _ if host.is_empty() => problem("it has no host", example),
-        Some((name, port)) if !port.bytes().all(|byte| byte.is_ascii_digit()) => {
+    let path = parsed.rest.split_once('/').map_or("", |(_, path)| path);
+    match parsed.host_and_port() {
+        _ if parsed.authority().is_empty() => problem("it has no host", example),
+        (name, Some(port)) if !port.bytes().all(|byte| byte.is_ascii_digit()) => {
             let user = if parsed.scheme == "ssh" { "git@" } else { "" };
             let fixed = format!("{}://{user}{name}/{port}/{path}", parsed.scheme);
             problem("the text after the host's `:` is not a port", fixed.trim_end_matches('/'))
@@ -230,8 +229,7 @@ fn oci_tag(tag: &str) -> Option<Problem> {
 
 /// The endpoint of a bucket: the S3 client takes a host without a scheme.
 fn endpoint(url: &str, provider: &str) -> Option<Problem> {
-    let host = Url::parse(url).filter(|_| matches!(provider, "" | "generic" | "aws"))?.rest;
-    let host = host.split('/').next().unwrap_or_default();
+    let host = Url::parse(url).filter(|_| matches!(provider, "" | "generic" | "aws"))?.authority();
     let reason = "the endpoint of a bucket is a host without a scheme";
     Some(Problem::new("url", url, reason, format!("url: {host}")))
 }
