@@ -158,7 +158,7 @@ impl Error {
         let Self::Flux { object, reason, .. } = self else { return None };
         match find(Origin::Flux, &format!("{object}: {reason}")).map(|known| known.id) {
             Some("age-key-missing") => Some((Stage::Secrets, None)),
-            Some("age-key-wrong") => Some((Stage::Secrets, Some("--rotate-age-key"))),
+            Some("age-key-wrong" | "age-key-invalid") => Some((Stage::Secrets, Some("--rotate-age-key"))),
             // A source may need another Secret or other values, and the others other values.
             _ if ["GitRepository ", "OCIRepository ", "Bucket "]
                 .iter()

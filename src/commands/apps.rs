@@ -442,6 +442,9 @@ mod tests {
             resume_earlier(&words, stage, flag).unwrap()
         };
         assert_eq!(resume(&["apps"]), "k3s-boot apps --rotate-age-key --from secrets");
+        let invalid = "BuildFailed: failed to import 'age.agekey' data from sops decryption Secret 'flux-system/sops-age': failed to parse and \
+                       add to age identities: unknown identity type";
+        assert_eq!(error(invalid).fixing_stage(), Some((stage, flag)));
         let words = ["apps", "--rotate-age-key", "--from", "verify", "--skip=crds", "--timeout", "9m"];
         assert_eq!(resume(&words), "k3s-boot apps --rotate-age-key --timeout 9m --from secrets");
         assert!(error("GitOperationFailed: unable to clone").fixing_stage().is_none());

@@ -202,10 +202,7 @@ pub(super) const TABLE: &[KnownFailure] = &[
     KnownFailure {
         id: "proxy-login",
         outlook: Outlook::Unknown,
-        shapes: &[
-            shape(CHART, "Get \"*\": Proxy Authentication Required"),
-            shape(CHART, "Head \"*\": Proxy Authentication Required"),
-        ],
+        shapes: &[shape(CHART, "* \"http*\": Proxy Authentication Required")],
         samples: &[sample(
             Chart,
             "helm 4.2.4",
@@ -220,10 +217,13 @@ pub(super) const TABLE: &[KnownFailure] = &[
         // The text after the URL is that of the answer to CONNECT (Go, `net/http/transport.go`).
         shapes: &[
             shape(CHART, "proxyconnect tcp: "),
-            shape(CHART, "Get \"*\": Forbidden"),
-            shape(CHART, "Head \"*\": Forbidden"),
-            shape(CHART, "Get \"*\": Bad Gateway"),
-            shape(CHART, "Head \"*\": Bad Gateway"),
+            shape(CHART, "* \"http*\": Bad Gateway"),
+            shape(CHART, "* \"http*\": Bad Request"),
+            shape(CHART, "* \"http*\": Forbidden"),
+            shape(CHART, "* \"http*\": Gateway Timeout"),
+            shape(CHART, "* \"http*\": Method Not Allowed"),
+            shape(CHART, "* \"http*\": Service Unavailable"),
+            shape(CHART, "* \"http*\": Unauthorized"),
         ],
         samples: &[
             sample(
