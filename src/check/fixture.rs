@@ -8,6 +8,7 @@ use crate::base::distribution::Distribution;
 use crate::check::options::CheckOptions;
 use crate::desired::chart::Chart;
 use crate::desired::distribution::Sign;
+use crate::desired::encrypted::{EncryptedFile, EncryptedState};
 use crate::desired::manifests::Manifests;
 use crate::desired::releases::parse;
 use crate::desired::{Desired, Helmfile, Kind};
@@ -31,6 +32,13 @@ impl World {
         world.desired.signs = signs(Distribution::K3s);
         world.add(Kind::Apps, releases);
         world
+    }
+
+    /// An encrypted file with these age recipients.
+    pub(crate) fn encrypt(&mut self, path: &str, in_bootstrap: bool, age: impl IntoIterator<Item = String>) {
+        let state = EncryptedState::Encrypted { age: age.into_iter().collect(), others: false };
+        let file = EncryptedFile { path: path.into(), in_bootstrap, state, ..EncryptedFile::default() };
+        self.desired.encrypted.push(file);
     }
 
     /// Only a release with these values, as YAML in one line or indented by six.

@@ -68,7 +68,7 @@ impl Layout {
     }
 }
 
-/// The fix for a helmfile that is no YAML because it is a template which helmfile does not render: its name does not tell.
+/// The fix for a helmfile that is no YAML because it is a template which helmfile does not render: its name does not end in `.gotmpl`.
 pub(crate) fn unrendered_fix(path: &Path, text: &str) -> Option<String> {
     let is_named = path.extension().is_some_and(|extension| extension == "gotmpl");
     // In quotes, a template may be one of a release, which helmfile renders later.

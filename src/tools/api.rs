@@ -340,7 +340,7 @@ impl Toolbox {
         if answer.status != 500 || !answer.body.starts_with(PLUGIN_ERROR.as_bytes()) {
             return answer;
         }
-        // kubectl logs the error before it answers, and what the plugin printed stands before that.
+        // kubectl logs the error before it answers, and what the plugin printed precedes that.
         let is_end = |line: &String| line.contains("Error while proxying request: ");
         let end = Instant::now() + TALK_TIMEOUT;
         let talk = loop {

@@ -1,4 +1,4 @@
-//! Programs that ask for a passphrase or a login, and what stands between this machine and a server.
+//! Programs that ask for a passphrase or a login, and what is between this machine and a server.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;

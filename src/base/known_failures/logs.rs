@@ -41,7 +41,7 @@ pub(super) const TABLE: &[KnownFailure] = &[
             "Cilium 1.12, cilium/cilium#20735",
             "level=fatal msg=\"Error while creating daemon\" error=\"protocol not supported\" subsys=daemon",
         )],
-        cause: "the kernel of the node lacks a module that Cilium needs, such as vxlan",
+        cause: "a module that Cilium needs, such as vxlan, is missing from the kernel of the node",
         fix: "install the kernel modules of the distribution (Ubuntu on a Raspberry Pi: linux-modules-extra-raspi) and restart the node",
     },
     KnownFailure {

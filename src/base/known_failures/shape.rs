@@ -25,7 +25,7 @@ pub enum Origin {
     Program,
 }
 
-/// Whoever passes on an answer of the API server.
+/// All that pass on an answer of the API server.
 pub(super) const API: &[Origin] = &[Origin::Api, Origin::Release, Origin::State, Origin::Flux];
 
 /// The clients of the API server.

@@ -121,7 +121,6 @@ fn too_old_version(desired: &Desired) -> Option<String> {
 mod tests {
     use super::*;
     use crate::check::fixture::World;
-    use crate::desired::encrypted::EncryptedFile;
     use crate::desired::synced::Synced;
     use crate::observed::Program;
 
@@ -131,14 +130,7 @@ mod tests {
         world.desired.age_key = Some(key);
         world.desired.synced = Ok(Synced { path: "k".into(), ..Synced::default() });
         for (path, in_bootstrap) in [("k/a.sops.yaml", false), ("bootstrap/b.sops.yaml", true)] {
-            let state = EncryptedState::Encrypted { age: vec!["age1".to_owned()], others: false };
-            let path = path.into();
-            world.desired.encrypted.push(EncryptedFile {
-                path,
-                in_bootstrap,
-                state,
-                ..EncryptedFile::default()
-            });
+            world.encrypt(path, in_bootstrap, ["age1".to_owned()]);
         }
         world
     }

@@ -79,7 +79,6 @@ mod tests {
     use super::*;
     use crate::check::fixture::World;
     use crate::desired::AgeKey;
-    use crate::desired::encrypted::EncryptedFile;
     use crate::desired::synced::Synced;
 
     const FOUND: &str = "warning Flux does not decrypt what it applies";
@@ -114,12 +113,7 @@ mod tests {
         let mut world = world("[]");
         world.desired.age_key = None;
         world.assert_found(&RULE, &["- no encrypted file is meant for the cluster"]);
-        let state = EncryptedState::Encrypted { age: vec!["age1a".to_owned()], others: false };
-        world.desired.encrypted.push(EncryptedFile {
-            path: "k/a.sops.yaml".into(),
-            state,
-            ..EncryptedFile::default()
-        });
+        world.encrypt("k/a.sops.yaml", false, ["age1a".to_owned()]);
         world.assert_found(&RULE, &[FOUND]);
         assert_eq!(world.detail(&RULE, "encrypted"), "k/a.sops.yaml");
         world.desired.encrypted[0].path = "elsewhere/a.sops.yaml".into();

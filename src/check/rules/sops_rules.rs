@@ -97,7 +97,6 @@ mod tests {
     use super::*;
     use crate::check::fixture::World;
     use crate::desired::AgeKey;
-    use crate::desired::encrypted::EncryptedFile;
     use crate::desired::synced::Synced;
 
     const NOT_NAMED: &str = "warning Creation rule in .sops.yaml does not list the age key";
@@ -111,14 +110,7 @@ mod tests {
         world.desired.age_key = Some(AgeKey { public: vec!["age1me".to_owned()], ..AgeKey::default() });
         world.desired.synced = Ok(Synced { path: "kubernetes".into(), ..Synced::default() });
         for (path, in_bootstrap) in [("bootstrap/a.sops.yaml", true), ("kubernetes/b.sops.yaml", false)] {
-            let state = EncryptedState::Encrypted { age: vec!["age1me".to_owned()], others: false };
-            let path = path.into();
-            world.desired.encrypted.push(EncryptedFile {
-                path,
-                in_bootstrap,
-                state,
-                ..EncryptedFile::default()
-            });
+            world.encrypt(path, in_bootstrap, ["age1me".to_owned()]);
         }
         world.desired.sops_config = Some(config.to_owned());
         world
