@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use regex::Regex;
 use serde_json::Value;
 
 use crate::base::finding::Finding;
@@ -149,22 +150,10 @@ fn problems(source: &Value) -> Vec<Problem> {
     [address, reference, provider, interval].into_iter().flatten().collect()
 }
 
-/// Whether a text matches the schema's `^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`, or is empty.
+/// Whether a text is a duration as the schema describes it, or empty.
 fn is_duration(text: &str) -> bool {
-    let mut rest = text;
-    while !rest.is_empty() {
-        let number = rest.trim_start_matches(|c: char| c.is_ascii_digit());
-        let digits = rest.len() - number.len();
-        let fraction =
-            number.strip_prefix('.').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
-        let unit = fraction.unwrap_or(number);
-        let is_number = digits > 0 && fraction.is_none_or(|after| number.len() > after.len() + 1);
-        match ["ms", "s", "m", "h"].iter().find_map(|name| unit.strip_prefix(name)) {
-            Some(after) if is_number => rest = after,
-            _ => return false,
-        }
-    }
-    true
+    let pattern = Regex::new(r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$");
+    text.is_empty() || pattern.is_ok_and(|pattern| pattern.is_match(text))
 }
 
 fn git_url(url: &str) -> Option<Problem> {
