@@ -35,7 +35,6 @@ impl DeletedWorkloads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::known_failures::{Origin, find};
 
     fn workload(kind: &str, name: &str, have: i64) -> Workload {
         let annotations = [("meta.helm.sh/release-namespace", "n"), ("meta.helm.sh/release-name", "r")];
@@ -59,7 +58,7 @@ mod tests {
         for _ in 0..2 {
             let gone = deleted.find(&"n/r".into(), &[]);
             assert_eq!(gone.iter().map(|one| one.object.to_string()).collect::<Vec<_>>(), ["Deployment n/b"]);
-            assert_eq!(find(Origin::State, &gone[0].state).unwrap().id, "object-deleted");
+            assert_eq!(gone[0].known().unwrap().id, "object-deleted");
         }
         assert_eq!(deleted.find(&"n/other".into(), &[]), [], "each has its own");
         assert_eq!(deleted.find(&"n/r".into(), &[Workload { have: 1, ..unready }]), [], "it is there again");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::base::known_failures::{KnownFailure, Origin, find};
 use crate::base::object_ref::ObjectRef;
 use crate::observed::events::{Event, latest};
 use crate::observed::pods::{Container, Phase, Pod};
@@ -63,6 +64,11 @@ impl PodProblem {
             patience: Duration::ZERO,
             is_single: false,
         }
+    }
+
+    /// The known failure that its state fits.
+    pub(crate) fn known(&self) -> Option<&'static KnownFailure> {
+        find(Origin::State, &self.state)
     }
 
     /// Whether a container has exited, once or repeatedly.

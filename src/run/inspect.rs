@@ -155,9 +155,7 @@ impl Seen {
     ) -> Result<Vec<PodProblem>, Error> {
         let warnings = Warnings { events: &self.events, before };
         let mut problems = problems_of(release, &self.workloads, &self.pods, warnings);
-        let is = |problem: &PodProblem, id| {
-            find(Origin::State, &problem.state).is_some_and(|known| known.id == id)
-        };
+        let is = |problem: &PodProblem, id| problem.known().is_some_and(|known| known.id == id);
         let needs_volume = |problem: &PodProblem| is(problem, "volume");
         // If storage classes cannot be read, the rest is still worth reporting.
         if problems.iter().any(needs_volume) && !tools.has_storage_class().await.unwrap_or(true) {
@@ -226,7 +224,7 @@ pub(crate) async fn diagnose(
     problem: PodProblem,
     events: &[Event],
 ) -> Diagnosis {
-    let known = find(Origin::State, &problem.state);
+    let known = problem.known();
     let mut diagnosis =
         known.map(|known| Diagnosis::known(release, problem.pod(), known)).unwrap_or_default();
     if let Some(fix) = known.filter(|_| problem.is_single).and_then(|known| fix_of_single(known.id)) {

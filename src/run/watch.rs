@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::base::diagnosis::Diagnosis;
 use crate::base::duration::seconds;
 use crate::base::error::Error;
-use crate::base::known_failures::{KnownFailure, Origin, find};
+use crate::base::known_failures::KnownFailure;
 use crate::base::logger::{self, Level};
 use crate::base::object_ref::ObjectRef;
 use crate::base::progress;
@@ -194,11 +194,11 @@ impl<'a> Watcher<'a> {
         }
         let mut unsettled = None;
         let mut there = BTreeSet::new();
-        let mut lacks_cni = None;
+        let mut without_cni = None;
         // A pod that runs without a CNI may be that of an unknown one.
         let missing_cni = self.options.missing_cni.filter(|_| seen.nodes_of_waiting(&id).is_empty());
         for problem in &problems {
-            let known = find(Origin::State, &problem.state);
+            let known = problem.known();
             let ends = problem.is_current
                 && (known.is_some_and(KnownFailure::is_permanent)
                     || (self.options.fail_fast && rarely_recovers(problem, known)));
@@ -210,7 +210,7 @@ impl<'a> Watcher<'a> {
             if cni_fix.is_some() {
                 let late = since + CNI_TIMEOUT;
                 if Instant::now() >= late {
-                    lacks_cni = lacks_cni.or(Some(problem));
+                    without_cni = without_cni.or(Some(problem));
                 } else {
                     unsettled = Some(earlier(unsettled, late));
                 }
@@ -235,7 +235,7 @@ impl<'a> Watcher<'a> {
         }
         // A problem that recurs gets a grace period again.
         self.problems.borrow_mut().retain(|key, _| key.0 != id || there.contains(key));
-        if let Some(problem) = lacks_cni {
+        if let Some(problem) = without_cni {
             self.without_cni.borrow_mut().insert(id.clone());
             let diagnosis = self.diagnose(&id, problem, &seen.events).await;
             return Ok(Look::WithoutCni(Diagnosis { also_blocked: others(&problems, problem), ..diagnosis }));
@@ -247,7 +247,7 @@ impl<'a> Watcher<'a> {
     /// The diagnosis of a problem; of pods that wait for a CNI, with the fix of the preflight.
     async fn diagnose(&self, release: &ReleaseId, problem: &PodProblem, events: &[Event]) -> Diagnosis {
         let diagnosis = diagnose(self.tools, release, problem.clone(), events).await;
-        let waits = find(Origin::State, &problem.state).is_some_and(|known| waits_for_network(known.id));
+        let waits = problem.known().is_some_and(|known| waits_for_network(known.id));
         match self.options.missing_cni.filter(|_| waits) {
             Some(fix) => Diagnosis { cause: Some(NO_CNI), fix: Some(fix.to_owned()), ..diagnosis },
             None => diagnosis,
@@ -288,11 +288,7 @@ enum Look {
 /// Identifies a problem across reads, although its message counts up and its pod is replaced.
 fn key(problem: &PodProblem) -> String {
     // A container that crashes alternates between two states.
-    let known = if problem.is_crash() {
-        Some("crash")
-    } else {
-        find(Origin::State, &problem.state).map(|known| known.id)
-    };
+    let known = if problem.is_crash() { Some("crash") } else { problem.known().map(|known| known.id) };
     // Without the suffix that a controller adds.
     let ObjectRef { kind, namespace, name } = &problem.object;
     let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name);
@@ -365,6 +361,7 @@ fn words(release: &ReleaseId, pending: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::known_failures::{Origin, find};
     use crate::diagnose::pods::LogSource;
 
     fn problem(object: &str, stage: Stage, words: &str) -> PodProblem {

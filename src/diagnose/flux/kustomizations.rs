@@ -36,11 +36,15 @@ impl Problem {
         format!("{}: {}", self.object, self.reason)
     }
 
+    /// The known failure that its reason fits.
+    pub(crate) fn known(&self) -> Option<&'static KnownFailure> {
+        find(Origin::Flux, &self.words())
+    }
+
     /// What to do about it, or where to look. With `is_late` the timeout has expired.
     pub(crate) fn advice(&self, is_late: bool) -> String {
         // It is no release: a fix that names one is none.
-        let known =
-            self.fix.or_else(|| find(Origin::Flux, &self.words()).and_then(KnownFailure::general_fix));
+        let known = self.fix.or_else(|| self.known().and_then(KnownFailure::general_fix));
         if let Some(fix) = known {
             return fix.to_owned();
         }

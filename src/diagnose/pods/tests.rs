@@ -1,5 +1,4 @@
 use super::*;
-use crate::base::known_failures::{Origin, find};
 
 fn worst<'a>(pods: impl IntoIterator<Item = &'a Pod>, warnings: Warnings<'_>) -> Option<PodProblem> {
     problems(pods, warnings).into_iter().next()
@@ -20,7 +19,7 @@ fn waiting(reason: &str, message: &str) -> Container {
 
 fn state_of(pod: &Pod, events: &[Event]) -> (String, &'static str) {
     let problem = worst([pod], Warnings { events, before: "" }).unwrap();
-    let known = find(Origin::State, &problem.state).map_or("", |known| known.id);
+    let known = problem.known().map_or("", |known| known.id);
     (problem.state, known)
 }
 
@@ -236,7 +235,7 @@ fn recorded_pods_of_k3s_are_diagnosed() {
         assert_eq!(problem.logs.map(|logs| logs.is_previous), *logs, "{name}");
     }
     for (name, id) in KNOWN {
-        let known = find(Origin::State, &found(name).unwrap().state).map(|known| known.id);
+        let known = found(name).unwrap().known().map(|known| known.id);
         assert_eq!(known, Some(*id), "{name}");
     }
     assert_eq!(found("done"), None);
@@ -266,6 +265,6 @@ proptest::proptest! {
         let event = Event { kind: "Pod".to_owned(), namespace: "n".to_owned(), name: "p".to_owned(), ..Event::default() };
         let warnings = Warnings { events: &[event], before: "" };
         let problem = pod.as_ref().and_then(|pod| worst([pod], warnings));
-        _ = problem.map(|problem| find(Origin::State, &problem.state).map(|known| known.fix(&problem.object.to_string().into(), None)));
+        _ = problem.map(|problem| problem.known().map(|known| known.fix(&problem.object.to_string().into(), None)));
     }
 }

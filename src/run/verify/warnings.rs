@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::base::diagnosis::Diagnosis;
-use crate::base::known_failures::{Origin, find};
 use crate::base::logger::{self, Level};
 use crate::base::release_id::ReleaseId;
 use crate::diagnose::flux::Problem;
@@ -101,7 +100,7 @@ const BELOW: &str = "Flux failed to reconcile";
 
 fn log(message: &'static str, problem: &Problem) {
     let diagnosis = Diagnosis {
-        cause: find(Origin::Flux, &problem.words()).map(|known| known.cause),
+        cause: problem.known().map(|known| known.cause),
         fix: Some(problem.advice(false)),
         object: Some(problem.object.to_string()),
         ..Diagnosis::default()
