@@ -81,57 +81,59 @@ impl FromGit {
 /// Reads the plain text parts of a file named as encrypted.
 pub(crate) fn read(root: &Path, path: &Path, in_bootstrap: bool) -> EncryptedFile {
     let text = files::text(&root.join(path), files::LARGEST);
-    let (state, groups) = text.map_or_else(|_| Default::default(), |text| (state(&text), key_groups(&text)));
+    let (state, groups) = text.map_or_else(|_| Default::default(), |text| parse(&text));
     EncryptedFile { path: path.to_owned(), in_bootstrap, state, groups }
 }
 
-/// The key groups of the first document: sops encrypts all with the same keys.
-fn key_groups(text: &str) -> KeyGroups {
-    let mut documents = yaml::documents::<Value>(text, PRINTED).map_while(Result::ok);
-    let Some(sops) = documents.find_map(|document| document.get("sops").cloned()) else {
-        return KeyGroups::default();
-    };
-    let recipients = |group: &Value| {
-        let found = sequence(group, "age").filter_map(|one| one.get("recipient")?.as_str());
-        found.map(ToOwned::to_owned).collect()
-    };
-    KeyGroups::new(sequence(&sops, "key_groups").map(recipients).collect(), sops.get("shamir_threshold"))
+/// The key groups in a `sops:` block.
+fn key_groups(sops: &Value) -> KeyGroups {
+    let groups = sequence(sops, "key_groups").map(|group| recipients(group).collect());
+    KeyGroups::new(groups.collect(), sops.get("shamir_threshold"))
 }
 
-fn state(text: &str) -> EncryptedState {
+/// The age recipients of a key group.
+fn recipients(group: &Value) -> impl Iterator<Item = String> {
+    sequence(group, "age").filter_map(|one| one.get("recipient")?.as_str()).map(ToOwned::to_owned)
+}
+
+/// The state of a file, and its key groups.
+fn parse(text: &str) -> (EncryptedState, KeyGroups) {
+    let only = |state| (state, KeyGroups::default());
     if let Some(from_git) = FromGit::of(text) {
-        return EncryptedState::FromGit(from_git);
+        return only(EncryptedState::FromGit(from_git));
     }
-    let mut recipients = Vec::new();
+    let mut age = Vec::new();
+    let mut first_groups = None;
     let mut others = false;
     let mut documents = 0;
     for document in yaml::documents::<Value>(text, PRINTED) {
         let Ok(document) = document else {
-            return EncryptedState::Unreadable;
+            return only(EncryptedState::Unreadable);
         };
         if document.is_null() {
             continue;
         }
         documents += 1;
         let Some(sops) = document.get("sops") else {
-            return EncryptedState::Plain;
+            return only(EncryptedState::Plain);
         };
+        // sops encrypts all documents with the keys of the first.
+        first_groups.get_or_insert_with(|| key_groups(sops));
         // Key groups (Shamir) contain the same blocks one level deeper.
         let groups = sequence(sops, "key_groups");
         for block in std::iter::once(sops).chain(groups) {
-            let found = sequence(block, "age").filter_map(|one| one.get("recipient")?.as_str());
-            recipients.extend(found.map(ToOwned::to_owned));
+            age.extend(recipients(block));
             others |= ["kms", "gcp_kms", "azure_kv", "hc_vault", "pgp"]
                 .iter()
                 .any(|key| sequence(block, key).next().is_some());
         }
     }
     if documents == 0 {
-        return EncryptedState::Unreadable;
+        return only(EncryptedState::Unreadable);
     }
-    recipients.sort();
-    recipients.dedup();
-    EncryptedState::Encrypted { age: recipients, others }
+    age.sort();
+    age.dedup();
+    (EncryptedState::Encrypted { age, others }, first_groups.unwrap_or_default())
 }
 
 /// Checks that a file named as encrypted is encrypted: sops adds a `sops:` block in plain text at the top level. `encrypt`
@@ -279,7 +281,7 @@ mod tests {
             ("a: <<<<<<< b\n", EncryptedState::Plain),
         ];
         for (text, expected) in cases {
-            assert_eq!(state(text), expected, "{text}");
+            assert_eq!(parse(text).0, expected, "{text}");
         }
     }
 
@@ -309,9 +311,9 @@ mod tests {
 
     #[test]
     fn key_groups_are_read() {
-        let flat = key_groups("a: ENC\nsops: {age: [{recipient: age1a}], shamir_threshold: 0}\n");
+        let flat = parse("a: ENC\nsops: {age: [{recipient: age1a}], shamir_threshold: 0}\n").1;
         assert_eq!(flat, KeyGroups::default());
-        let groups = key_groups(
+        let (_, groups) = parse(
             "a: ENC\nsops: {shamir_threshold: 2, key_groups: [{age: [{recipient: a}]}, {pgp: [{fp: X}]}, {age: []}]}\n",
         );
         let age = vec![vec!["a".to_owned()], Vec::new(), Vec::new()];
@@ -327,8 +329,8 @@ mod tests {
              lastmodified: \"2026-11-23T08:00:00Z\"\n    encrypted_regex: ^(data|stringData)$\n    version: 3.13.2\n",
             "sops: {key_groups: [{age: [{recipient: age1a}]}, {hc_vault: [{x: y}], pgp: null}]}\n---\na: 1\n",
         ])) {
-            _ = (state(&text), key_groups(&text), check_encrypted(Path::new("a"), &text, ""));
-            _ = (state(&near), key_groups(&near), check_encrypted(Path::new("a"), &near, ""));
+            _ = (parse(&text), check_encrypted(Path::new("a"), &text, ""));
+            _ = (parse(&near), check_encrypted(Path::new("a"), &near, ""));
         }
     }
 }
