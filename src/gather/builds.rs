@@ -161,7 +161,9 @@ impl Place<'_> {
         let releases = &build.helmfile.releases;
         let mut problems: Vec<_> =
             releases.iter().filter_map(|release| other_context(release, context)).collect();
-        problems.extend(HelmRepositories::of_user(&self.context.tools.runner).undefined(&build.helmfile));
+        problems.extend(HelmRepositories::undefined(&build.helmfile, || {
+            HelmRepositories::of_user(&self.context.tools.runner)
+        }));
         let mut missing = self.classic_charts(state, releases, &staging).await?;
         if all_charts && missing.is_empty() && !offline {
             self.charts.publish(&staging)?;

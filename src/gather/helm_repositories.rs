@@ -41,15 +41,19 @@ impl HelmRepositories {
     }
 
     /// A finding for each repository that the helmfile uses and does not define. `helm` fails on it while the releases are
-    /// synced; a repository that the user's helm knows is missing on other machines only.
-    pub(super) fn undefined(&self, helmfile: &Helmfile) -> Vec<Finding> {
+    /// synced; a repository that the user's helm knows is missing on other machines only. `of_user` reads those.
+    pub(super) fn undefined(helmfile: &Helmfile, of_user: impl FnOnce() -> Self) -> Vec<Finding> {
         let mut used: BTreeMap<&str, Vec<&Release>> = BTreeMap::new();
         for release in helmfile.releases.iter().filter(|release| release.is_wanted()) {
             if let Some(name) = repository(release).filter(|_| !is_folder(&helmfile.path, &release.chart)) {
                 used.entry(name).or_default().push(release);
             }
         }
-        used.into_iter().map(|(name, releases)| self.finding(&helmfile.path, name, &releases)).collect()
+        if used.is_empty() {
+            return Vec::new();
+        }
+        let known = of_user();
+        used.into_iter().map(|(name, releases)| known.finding(&helmfile.path, name, &releases)).collect()
     }
 
     fn finding(&self, helmfile: &Path, name: &str, releases: &[&Release]) -> Finding {
@@ -103,14 +107,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bootstrap/01-apps.yaml");
         std::fs::create_dir_all(folder.path().join("bootstrap/charts/own")).unwrap();
-        let known = HelmRepositories { repositories: vec![Named { name: "helm".to_owned() }] };
+        let known = || HelmRepositories { repositories: vec![Named { name: "helm".to_owned() }] };
         let found = |releases: &str| {
             let text = format!(
                 "repositories: [{{name: r, url: 'https://r'}}, {{name: o, oci: true}}]\nreleases:\n{releases}"
             );
             let releases = parse(text.as_bytes(), "default").unwrap().releases;
             let path = path.clone();
-            known.undefined(&Helmfile { kind: Kind::Apps, path, releases, needs_identities: false })
+            let helmfile = Helmfile { kind: Kind::Apps, path, releases, needs_identities: false };
+            HelmRepositories::undefined(&helmfile, known)
         };
         let good = [
             "r/a",
