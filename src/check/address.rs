@@ -45,9 +45,7 @@ const OFFSET_FROM_API: u32 = 9;
 
 /// The address of the cluster DNS in k3s, if nothing else is configured.
 pub(super) fn default_address(live: &Live) -> Option<String> {
-    let api =
-        live.cluster.services.iter().find(|one| one.namespace == "default" && one.name == "kubernetes")?;
-    match api.cluster_ip.as_deref()?.parse().ok()? {
+    match api_address(live)? {
         IpAddr::V4(first) => {
             Some(Ipv4Addr::from_bits(first.to_bits().checked_add(OFFSET_FROM_API)?).to_string())
         }
@@ -55,6 +53,13 @@ pub(super) fn default_address(live: &Live) -> Option<String> {
             Some(Ipv6Addr::from_bits(first.to_bits().checked_add(OFFSET_FROM_API.into())?).to_string())
         }
     }
+}
+
+/// The address of the Service of the API server.
+fn api_address(live: &Live) -> Option<IpAddr> {
+    let mut services = live.cluster.services.iter();
+    let api = services.find(|one| one.namespace == "default" && one.name == "kubernetes")?;
+    api.cluster_ip.as_deref()?.parse().ok()
 }
 
 /// The largest IPv4 network of Services (Kubernetes, `cmd/kube-apiserver/app/options/validation.go`: at most 20 bits).
@@ -72,9 +77,7 @@ pub(super) fn outside_service_network(live: &Live, address: IpAddr) -> Option<St
         }
     }
     // The API server has the first address of the network.
-    let mut services = live.cluster.services.iter();
-    let api = services.find(|one| one.namespace == "default" && one.name == "kubernetes")?;
-    let (IpAddr::V4(first), IpAddr::V4(address)) = (api.cluster_ip.as_deref()?.parse().ok()?, address) else {
+    let (IpAddr::V4(first), IpAddr::V4(address)) = (api_address(live)?, address) else {
         return None;
     };
     let network = first.to_bits().checked_sub(1)?;

@@ -10,7 +10,7 @@ pub(super) const RULE: Rule = Rule {
     group: Group::Dns,
     title: "fixed addresses of Services are in the Service network",
     why: "The API server refuses a Service whose `clusterIP` is outside of the network of Services (`service-cidr`, \
-          10.43.0.0/16 in k3s): `provided IP is not in the valid range` fails the release in the middle of a bootstrap.",
+          10.43.0.0/16 in k3s), which fails the release in the middle of a bootstrap.",
     essential: false,
     needs: Needs::Rendered,
     check: Check::Cluster(check),
@@ -21,6 +21,10 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     for (release, object) in facts.manifests.objects() {
         let fixed = object["spec"]["clusterIP"].as_str().and_then(|address| address.parse().ok());
         let Some(address) = fixed.filter(|_| object["kind"] == "Service") else { continue };
+        if let Err(reason) = &live.service_networks {
+            inspection.miss(reason);
+            continue;
+        }
         let is_dns =
             facts.desired.releases().any(|one| one.id() == *release && one.chart_name() == "coredns");
         inspection.look(outside_service_network(live, address).map(|network| {
@@ -86,7 +90,7 @@ mod tests {
         );
         assert_eq!(world.detail(&RULE, "network"), "10.96.0.0/12");
         world.live_mut().service_networks = Err("forbidden".to_owned());
-        assert_eq!(world.ask(&RULE), Answer::Ok);
+        assert_eq!(world.ask(&RULE), Answer::unknown("forbidden"));
     }
 
     #[test]
