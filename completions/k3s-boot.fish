@@ -47,6 +47,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "check" -d 'Report
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "diff" -d 'Show what `apps` would change: namespaces, names of secrets, releases with versions and values'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "status" -d 'Show the state of nodes, releases and Flux'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "recover" -d 'Recover Helm releases stuck in `pending-*`'
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "init" -d 'Write a repository for this cluster: helmfiles, Flux objects, encryption and tasks'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "version" -d 'Show the versions of k3s-boot and of the programs that it runs, and which versions it supports'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "completions" -d 'Print the completion script for a shell'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "man" -d 'Print the manual page'
@@ -455,6 +456,39 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l force -d '
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s y -l yes -d 'Recover without asking for confirmation'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l layout -d 'What to write' -r -f -a "flux\t'Helmfiles that read the HelmReleases of Flux, and everything around them'
+helmfile\t'Only `bootstrap/` and the Taskfile'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l nodes -d 'Number of nodes, with agents [default: those of the cluster]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l agents -d 'How many of the nodes are agents [default: those of the cluster]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l api-host -d 'Address of the API server for Cilium [default: 127.0.0.1, where k3s answers on every node]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l cni -d 'CNI plugin [default: that of the cluster, or cilium]' -r -f -a "cilium\t'Cilium, which also replaces kube-proxy'
+flannel\t'The flannel of k3s'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l dns -d 'DNS server [default: that of the cluster, or coredns]' -r -f -a "coredns\t'CoreDNS as a release'
+k3s\t'The CoreDNS of k3s'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l cluster-cidr -d 'Networks of pods, one for each IP family [default: those of the cluster, or of k3s]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l service-cidr -d 'Networks of Services, one for each IP family [default: those of the cluster, or of k3s]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l git-url -d 'URL of the Git repository that Flux syncs [default: the remote `origin`]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l git-branch -d 'Branch that Flux syncs [default: the current branch, or main]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l context -d 'Kubeconfig context [default: the current context]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l config -d 'Configuration file [default: ROOT/k3s-boot.yaml, if it exists]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l log-level -d 'Minimum log level [env: LOG_LEVEL] [default: info]' -r -f -a "debug\t'Everything, including the output of all tools'
+info\t'Progress'
+warn\t'Warnings'
+error\t'Errors that end the run'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l log-format -d 'Format of log lines' -r -f -a "text\t'Human-readable lines'
+json\t'One JSON object per line (docs/log.schema.json)'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l color -d 'When to color the output' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` is set; `CLICOLOR_FORCE` forces color'
+always\t'Always'
+never\t'Never'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -s o -l output -d 'Format of the report on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Human-readable'
+json\t'One JSON document; with `status --watch`, one per line'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l dry-run -d 'List what would be written, and write nothing'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l offline -d 'Do not read the cluster'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l deploy-key -d 'Create a deploy key for a private repository, encrypted with SOPS'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -l context -d 'Kubeconfig context [default: the current context]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F
@@ -506,12 +540,13 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s o -l output -d
 json\t'One JSON document; with `status --watch`, one per line'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "apps" -d 'Bootstrap the cluster: preflight, nodes, namespaces, secrets, manifests, CRDs, apps, verify, summary'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "check" -d 'Report everything that would make a bootstrap fail, with fixes'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "diff" -d 'Show what `apps` would change: namespaces, names of secrets, releases with versions and values'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "status" -d 'Show the state of nodes, releases and Flux'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "recover" -d 'Recover Helm releases stuck in `pending-*`'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "version" -d 'Show the versions of k3s-boot and of the programs that it runs, and which versions it supports'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "completions" -d 'Print the completion script for a shell'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "man" -d 'Print the manual page'
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover version completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover init version completions man help" -f -a "apps" -d 'Bootstrap the cluster: preflight, nodes, namespaces, secrets, manifests, CRDs, apps, verify, summary'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover init version completions man help" -f -a "check" -d 'Report everything that would make a bootstrap fail, with fixes'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover init version completions man help" -f -a "diff" -d 'Show what `apps` would change: namespaces, names of secrets, releases with versions and values'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover init version completions man help" -f -a "status" -d 'Show the state of nodes, releases and Flux'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover init version completions man help" -f -a "recover" -d 'Recover Helm releases stuck in `pending-*`'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover init version completions man help" -f -a "init" -d 'Write a repository for this cluster: helmfiles, Flux objects, encryption and tasks'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover init version completions man help" -f -a "version" -d 'Show the versions of k3s-boot and of the programs that it runs, and which versions it supports'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover init version completions man help" -f -a "completions" -d 'Print the completion script for a shell'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover init version completions man help" -f -a "man" -d 'Print the manual page'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover init version completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

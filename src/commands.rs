@@ -5,6 +5,7 @@ mod ask;
 pub(crate) mod check;
 pub(crate) mod diff;
 pub mod docs;
+pub(crate) mod init;
 mod judge;
 pub(crate) mod recover;
 pub(crate) mod status;

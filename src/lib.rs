@@ -46,7 +46,7 @@ use crate::base::github::CommandEscape;
 use crate::base::redact::Redactor;
 use crate::commands::Session;
 use crate::settings::Settings;
-use crate::settings::cli::{Apps, Check, Cli, Command, Diff, Global, Recover};
+use crate::settings::cli::{Apps, Check, Cli, Command, Diff, Global, Init, Recover};
 
 /// Runs the command line.
 #[must_use]
@@ -68,6 +68,7 @@ pub fn main_impl() -> ExitCode {
         Command::Diff(diff) => run_diff(&cli.global, diff),
         Command::Status { watch } => run_status(&cli.global, *watch),
         Command::Recover(recover) => run_recover(&cli.global, recover),
+        Command::Init(init) => run_init(&cli.global, init),
         Command::Version => run_version(&cli.global),
         Command::Completions { shell } => print(&commands::docs::completions(*shell)),
         Command::Man => commands::docs::man(Cli::command()).map_err(Into::into).and_then(|page| print(&page)),
@@ -192,6 +193,22 @@ fn run_diff(global: &Global, diff: &Diff) -> anyhow::Result<ExitCode> {
         commands::diff::diff(&session, asked).await
     })?;
     exit(result)
+}
+
+fn run_init(global: &Global, init: &Init) -> anyhow::Result<ExitCode> {
+    let (env, redactor) = begin(global, true)?;
+    let settings = Settings::of_init(global, init, &env);
+    let result = run(&settings, &env, &redactor, Some("init"), async |session| {
+        commands::init::init(&session, init).await
+    })?;
+    match result.context("failed to write to stdout")? {
+        Ok(code) => Ok(ExitCode::from(code)),
+        Err(commands::init::Missing(flags)) => {
+            let reason = format!("required without a terminal: {}", flags.join(", "));
+            print_usage(&Cli::command().error(ErrorKind::MissingRequiredArgument, reason));
+            Ok(ExitCode::from(2))
+        }
+    }
 }
 
 fn run_version(global: &Global) -> anyhow::Result<ExitCode> {

@@ -20,6 +20,7 @@ pub(crate) mod checks;
 pub(crate) mod diff;
 pub(crate) mod failure;
 pub(crate) mod github;
+pub(crate) mod init;
 pub(crate) mod list;
 pub(crate) mod recover;
 pub(crate) mod status;

@@ -24,7 +24,7 @@ use crate::desired::commands::SecretsCommand;
 use crate::desired::object_source::ManifestSource;
 use crate::desired::repository::HelmfilePaths;
 use crate::plan::options::PlanOptions;
-use crate::settings::cli::{Apps, Check, Checks, Color, Diff, Global, OutputFormat, Recover};
+use crate::settings::cli::{Apps, Check, Checks, Color, Diff, Global, Init, OutputFormat, Recover};
 
 /// The required programs, in the order in which the original `bootstrap-apps.sh` checked them, and `helm`.
 pub(crate) const PROGRAMS: [&str; 4] = ["helmfile", "kubectl", "sops", "helm"];
@@ -312,6 +312,12 @@ impl Settings {
     /// The settings of `status`.
     pub(crate) fn of_status(global: &Global, env: &Env) -> Self {
         Self::resolve(global, &Checks::default(), env)
+    }
+
+    /// The settings of `init`. The folder of the command line is the root of the repository.
+    pub(crate) fn of_init(global: &Global, init: &Init, env: &Env) -> Self {
+        let global = Global { root: init.dir.clone().or_else(|| global.root.clone()), ..global.clone() };
+        Self { offline: init.offline, ..Self::resolve(&global, &Checks::default(), env) }
     }
 
     /// The settings of `check`.

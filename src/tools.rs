@@ -14,6 +14,7 @@ mod public;
 pub(crate) mod requirements;
 pub(crate) mod retry;
 pub(crate) mod sops;
+pub(crate) mod ssh;
 pub(crate) mod template_env;
 pub(crate) mod unanswered;
 pub(crate) mod version;

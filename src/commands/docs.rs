@@ -13,6 +13,7 @@ use crate::check::rules;
 use crate::report::Report;
 use crate::report::checks::ChecksReport;
 use crate::report::diff::DiffReport;
+use crate::report::init::InitReport;
 use crate::report::list::StagesReport;
 use crate::report::recover::RecoverReport;
 use crate::report::status::StatusReport;
@@ -125,7 +126,7 @@ pub fn config_schema() -> serde_json::Result<String> {
 /// # Errors
 ///
 /// Never in practice: it writes into memory.
-pub fn report_schemas() -> serde_json::Result<[(&'static str, String); 8]> {
+pub fn report_schemas() -> serde_json::Result<[(&'static str, String); 9]> {
     // A key that may be missing in output is not required, unlike in input.
     let written = || SchemaSettings::draft07().for_serialize();
     Ok([
@@ -133,6 +134,7 @@ pub fn report_schemas() -> serde_json::Result<[(&'static str, String); 8]> {
         ("apps-list", schema::<StagesReport>(written())?),
         ("check", schema::<ChecksReport>(written())?),
         ("diff", schema::<DiffReport>(written())?),
+        ("init", schema::<InitReport>(written())?),
         ("log", schema::<LogLine<'_>>(written())?),
         ("recover", schema::<RecoverReport>(written())?),
         ("status", schema::<StatusReport>(written())?),

@@ -9,6 +9,7 @@ use std::path::Path;
 use bech32::primitives::decode::CheckedHrpstring;
 use bech32::{Bech32, Hrp};
 use secrecy::{ExposeSecret as _, SecretString};
+use ssh_key::rand_core::OsRng;
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::base::files::{self, Entry};
@@ -82,6 +83,22 @@ pub(crate) fn parse(text: &str) -> Result<KeyFile, KeyError> {
         return Err(KeyError::Empty);
     }
     Ok(KeyFile { text: SecretString::from(text), identities })
+}
+
+/// A new key file with one identity, as age-keygen writes it, and the public key.
+///
+/// # Errors
+///
+/// The identity cannot be encoded.
+pub(crate) fn generate() -> Result<(SecretString, String), KeyError> {
+    let secret = StaticSecret::random_from_rng(OsRng);
+    let invalid = |_| KeyError::Empty;
+    let prefix = Hrp::parse("age-secret-key-").map_err(invalid)?;
+    let line = bech32::encode_upper::<Bech32>(prefix, secret.as_bytes()).map_err(|_| KeyError::Empty)?;
+    let line = SecretString::from(line);
+    let public = public_key(line.expose_secret()).ok().flatten().ok_or(KeyError::Empty)?;
+    let text = SecretString::from(format!("# public key: {public}\n{}\n", line.expose_secret()));
+    Ok((text, public))
 }
 
 /// The public key of an identity line, if it can be derived.

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::Live;
 use super::node::Node;
 use crate::base::distribution::Distribution;
@@ -40,6 +42,17 @@ impl NodeArgs {
             args.flags.entry(name.to_owned()).or_default().push(value);
         }
         Some(args)
+    }
+
+    /// The same as the keys of a configuration file of a server (docs.k3s.io, "Configuration File").
+    pub(crate) fn from_config<'a>(keys: impl Iterator<Item = (&'a String, &'a Value)>) -> Self {
+        let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+        let values = |value: &Value| match value {
+            Value::Array(items) => items.iter().map(|item| Some(word(item))).collect(),
+            value => vec![Some(word(value))],
+        };
+        let flags = keys.map(|(key, value)| (key.trim_end_matches('+').to_owned(), values(value))).collect();
+        Self { server: true, flags }
     }
 
     /// Whether a boolean flag is set to true.
@@ -175,6 +188,14 @@ mod tests {
         assert_eq!(parse(&["server", "--flannel-backend", ""]).flannel_backend(), "vxlan");
         assert_eq!(parse(&["server", "--no-flannel"]).flannel_backend(), "none");
         assert!(args.server && !parse(&["agent", "--x"]).server && !parse(&[]).server);
+    }
+
+    #[test]
+    fn a_configuration_file_has_the_same_keys() {
+        let config = serde_json::json!({"disable": ["coredns"], "disable-kube-proxy": true, "flannel-backend": "none"});
+        let args = NodeArgs::from_config(config.as_object().unwrap().iter());
+        assert_eq!((args.disabled(), args.flannel_backend()), (set(&["coredns"]), "none"));
+        assert!(args.is_on("disable-kube-proxy"));
     }
 
     #[test]

@@ -50,6 +50,11 @@ pub enum Command {
     /// Releases left behind by a run of `apps` that has ended are recovered by the next `apps` automatically. Requires
     /// only kubectl and a kubeconfig.
     Recover(Recover),
+    /// Write a repository for this cluster: helmfiles, Flux objects, encryption and tasks
+    ///
+    /// Reads the cluster if a kubeconfig is set, and asks for what it cannot find out. Existing files stay as they are; what would
+    /// differ is shown.
+    Init(Init),
     /// Show the versions of k3s-boot and of the programs that it runs, and which versions it supports
     Version,
     /// Print the completion script for a shell
@@ -62,7 +67,7 @@ pub enum Command {
 }
 
 /// Options of all commands.
-#[derive(Debug, Args)]
+#[derive(Args, Clone, Debug)]
 pub struct Global {
     /// Kubeconfig file [env: KUBECONFIG, which may be a list]
     #[arg(long, global = true, value_name = "FILE")]
@@ -185,6 +190,80 @@ impl Asked {
             ..configured
         }
     }
+}
+
+/// What `init` writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// Helmfiles that read the HelmReleases of Flux, and everything around them
+    #[default]
+    Flux,
+    /// Only `bootstrap/` and the Taskfile
+    Helmfile,
+}
+
+/// The CNI plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Cni {
+    /// Cilium, which also replaces kube-proxy
+    Cilium,
+    /// The flannel of k3s
+    Flannel,
+}
+
+/// The DNS server of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Dns {
+    /// CoreDNS as a release
+    Coredns,
+    /// The CoreDNS of k3s
+    K3s,
+}
+
+/// Options of `k3s-boot init`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Init {
+    /// Folder to write to [default: the Git top level, or the working folder]
+    pub dir: Option<PathBuf>,
+    /// What to write
+    #[arg(long, value_name = "LAYOUT", default_value = "flux")]
+    pub layout: Layout,
+    /// List what would be written, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not read the cluster
+    #[arg(long)]
+    pub offline: bool,
+    /// Number of nodes, with agents [default: those of the cluster]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Cluster")]
+    pub nodes: Option<u32>,
+    /// How many of the nodes are agents [default: those of the cluster]
+    #[arg(long, value_name = "N", help_heading = "Cluster")]
+    pub agents: Option<u32>,
+    /// Address of the API server for Cilium [default: 127.0.0.1, where k3s answers on every node]
+    #[arg(long, value_name = "HOST", help_heading = "Cluster")]
+    pub api_host: Option<String>,
+    /// CNI plugin [default: that of the cluster, or cilium]
+    #[arg(long, value_name = "CNI", help_heading = "Cluster")]
+    pub cni: Option<Cni>,
+    /// DNS server [default: that of the cluster, or coredns]
+    #[arg(long, value_name = "DNS", help_heading = "Cluster")]
+    pub dns: Option<Dns>,
+    /// Networks of pods, one for each IP family [default: those of the cluster, or of k3s]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', help_heading = "Cluster")]
+    pub cluster_cidr: Vec<ipnet::IpNet>,
+    /// Networks of Services, one for each IP family [default: those of the cluster, or of k3s]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', help_heading = "Cluster")]
+    pub service_cidr: Vec<ipnet::IpNet>,
+    /// URL of the Git repository that Flux syncs [default: the remote `origin`]
+    #[arg(long, value_name = "URL", help_heading = "Git")]
+    pub git_url: Option<String>,
+    /// Branch that Flux syncs [default: the current branch, or main]
+    #[arg(long, value_name = "BRANCH", help_heading = "Git")]
+    pub git_branch: Option<String>,
+    /// Create a deploy key for a private repository, encrypted with SOPS
+    #[arg(long, help_heading = "Git")]
+    pub deploy_key: bool,
 }
 
 /// Options that identify the cluster.

@@ -43,6 +43,16 @@ impl Toolbox {
         Ok(String::from_utf8_lossy(&url).trim().to_owned())
     }
 
+    /// The current branch, also before its first commit; none if HEAD is detached.
+    ///
+    /// # Errors
+    ///
+    /// When git fails.
+    pub(crate) async fn git_branch(&self, git: &Path, root: &Path) -> Result<String, Error> {
+        let name = self.git(git, root, &["symbolic-ref", "--short", "HEAD"]).await?;
+        Ok(String::from_utf8_lossy(&name).trim().to_owned())
+    }
+
     /// Whether `git add .` would add this file: it is neither tracked nor ignored.
     ///
     /// # Errors

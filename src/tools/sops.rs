@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
 
 use super::{Toolbox, public};
@@ -92,6 +92,34 @@ impl Toolbox {
         let result = self.sops(file, true).await?.map_err(|failure| failure.finding(file));
         answered.insert(file.to_owned(), (encrypted, result.clone()));
         Ok(result)
+    }
+
+    /// Encrypts a manifest for the creation rule of `path`, which is relative to the root of the repository. The text reaches sops
+    /// through stdin.
+    ///
+    /// # Errors
+    ///
+    /// sops fails; its message has no part of the text.
+    pub(crate) async fn sops_encrypt(
+        &self,
+        root: &Path,
+        path: &Path,
+        text: &SecretString,
+    ) -> Result<Vec<u8>, Error> {
+        let file = root.join(path);
+        let args = ["encrypt".as_ref(), "--filename-override".as_ref(), file.as_os_str()];
+        let bytes = text.expose_secret().as_bytes().to_vec().into();
+        let invocation = Invocation::new("sops", &self.programs.sops, args)
+            .folder(root)
+            .stdin(bytes)
+            .deadline(self.clock.cap(DECRYPT_TIMEOUT))
+            .public_part(public::sops_filter());
+        let command = invocation.to_string();
+        let output = self.runner.run(invocation).await?;
+        if !output.success() {
+            return Err(Error::Tool { command, reason: Failure::new(&output.talk).reason });
+        }
+        Ok(output.stdout)
     }
 
     async fn sops(&self, file: &Path, can_ask: bool) -> Result<Result<SecretString, Failure>, Error> {
