@@ -10,6 +10,7 @@ mod server_config;
 mod templates;
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -35,6 +36,7 @@ use crate::settings::cli::{Init, Layout};
 use crate::tools::Toolbox;
 
 const AGE_KEY: &str = "age.key";
+const SOPS_CONFIG: &str = ".sops.yaml";
 
 /// The permissions of files, before the umask.
 const PUBLIC: u32 = 0o666;
@@ -122,9 +124,13 @@ async fn run(session: &Session<'_>, flags: &Init) -> Result<InitReport, Failure>
     } else {
         None
     };
-    let mut report = write(session, &flags, files)?;
+    // The key before what is encrypted for it, and after what makes Git ignore it: the next run must find it after a failed write.
+    let (ignored, files): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|file| file.path == Path::new(".gitignore"));
+    let mut report = write(session, &flags, ignored)?;
     let state = key.write(session, flags.dry_run)?;
     report.files.push(FileReport { path: AGE_KEY.to_owned(), state, diff: None });
+    report.files.extend(write(session, &flags, files)?.files);
     if flags.deploy_key {
         let state = if has_deploy_key { FileState::Unchanged } else { FileState::Created };
         report.files.push(FileReport { path: deploy_key::FILE.to_owned(), state, diff: None });
@@ -262,6 +268,13 @@ fn refused(reason: &str) -> Error {
     Error::Preflight(vec![Finding::error("init", "Repository cannot be written").with("reason", reason)])
 }
 
+/// A new key could not decrypt what is encrypted already.
+fn missing_key() -> Finding {
+    Finding::error("age-key", "Repository has a SOPS configuration, but no age key")
+        .with("file", SOPS_CONFIG)
+        .fix(format!("cp FILE {AGE_KEY}    # the age key of the repository"))
+}
+
 fn missing_sops() -> Finding {
     Finding::error("deps", "Missing required deps").with("deps", "sops").with("needed_by", "--deploy-key")
 }
@@ -281,6 +294,9 @@ impl AgeKey {
             Ok(text) => text,
             Err(error) => match error.into_io() {
                 error if error.kind() == std::io::ErrorKind::NotFound => {
+                    if session.settings.root.join(SOPS_CONFIG).exists() {
+                        return Err(Error::Preflight(vec![missing_key()]));
+                    }
                     let (text, public) = age::generate().map_err(|error| refused(&error.to_string()))?;
                     session.redactor.add([text.expose_secret()]);
                     return Ok(Self { new: Some(text), public });

@@ -12,6 +12,7 @@ use crate::base::error::{Error, ProcessError};
 use crate::base::finding::Finding;
 use crate::base::{files, progress};
 use crate::process::{Invocation, Output};
+use crate::tools::child_env::AGE_IDENTITIES;
 
 /// Long, because sops may ask a key service in the cloud.
 const DECRYPT_TIMEOUT: Duration = Duration::from_mins(1);
@@ -107,10 +108,18 @@ impl Toolbox {
         text: &SecretString,
     ) -> Result<Vec<u8>, Error> {
         let file = root.join(path);
-        let args = ["encrypt".as_ref(), "--filename-override".as_ref(), file.as_os_str()];
+        // Without it, sops looks for the file in the working folder and above.
+        let config = root.join(".sops.yaml");
+        let args = [
+            "--config".as_ref(),
+            config.as_os_str(),
+            "encrypt".as_ref(),
+            "--filename-override".as_ref(),
+            file.as_os_str(),
+        ];
         let bytes = text.expose_secret().as_bytes().to_vec().into();
         let invocation = Invocation::new("sops", &self.programs.sops, args)
-            .folder(root)
+            .without(&AGE_IDENTITIES)
             .stdin(bytes)
             .deadline(self.clock.cap(DECRYPT_TIMEOUT))
             .public_part(public::sops_filter());

@@ -23,6 +23,7 @@ mod flux_source;
 mod helm_features;
 mod hooks;
 mod hostile;
+mod init;
 mod jobs;
 mod listener;
 mod lock;
