@@ -6,6 +6,7 @@ pub(crate) mod crds;
 pub(crate) mod events;
 pub(crate) mod flux;
 pub(crate) mod helm;
+pub(crate) mod helm_charts;
 pub(crate) mod inventory;
 mod item;
 pub(crate) mod k3s;

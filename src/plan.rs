@@ -1,6 +1,7 @@
 //! The plan: a pure function of desired and observed state.
 
 pub(crate) mod crds;
+pub(crate) mod helm_charts;
 pub(crate) mod namespaces;
 pub(crate) mod objects;
 pub(crate) mod options;
@@ -23,6 +24,7 @@ use crate::desired::releases::Release;
 use crate::desired::{Desired, Kind};
 use crate::observed::Live;
 use crate::observed::helm::Stored;
+use crate::observed::helm_charts::HelmChart;
 
 /// What a bootstrap will do.
 #[derive(Debug, PartialEq)]
@@ -37,6 +39,8 @@ pub(crate) struct Plan {
     pub helmfiles: Vec<(Kind, Vec<ReleasePlan>)>,
     /// The stuck releases to recover before they are synced.
     pub unlocks: Vec<Unlock>,
+    /// The HelmCharts of k3s to remove, so that their releases are only managed by the helmfiles.
+    pub helm_charts: Vec<HelmChart>,
 }
 
 /// A release that an operation which has ended left in `pending-*`.
@@ -66,6 +70,7 @@ impl Plan {
             && !self.objects.iter().any(|object| object.action.applies())
             && !self.crds.iter().any(|crd| crd.action.applies())
             && !self.releases().any(|release| release.action.syncs())
+            && self.helm_charts.is_empty()
     }
 }
 
@@ -147,7 +152,14 @@ pub(crate) fn plan(
         Origin::AtWork(_) | Origin::Until(..) | Origin::Unknown => None,
     });
     let unlocks = unlocks.collect();
-    Ok(Plan { namespaces: planned, objects, crds, helmfiles, unlocks })
+    let adopted = helmfiles.iter().flat_map(|(_, releases)| releases).filter(|release| {
+        let stays = matches!(release.action, ReleaseAction::Skip(_) | ReleaseAction::ManagedElsewhere(_));
+        !stays && plan_options.adopts(&release.id)
+    });
+    let claims = live.claims.iter();
+    let charts = adopted.flat_map(|release| claims.clone().flat_map(|claims| claims.charts_of(&release.id)));
+    let helm_charts = charts.cloned().collect();
+    Ok(Plan { namespaces: planned, objects, crds, helmfiles, unlocks, helm_charts })
 }
 
 /// Names of releases that are not in the helmfiles.
@@ -216,7 +228,8 @@ mod tests {
     use crate::desired::Helmfile;
     use crate::desired::namespaces;
     use crate::desired::releases::parse;
-    use crate::observed::claims::Claims;
+    use crate::observed::claims::{Claim, Claims};
+    use crate::observed::helm_charts::ChartState;
     use crate::observed::run_state::Operation;
     use crate::process::identity::ProcessState;
 
@@ -335,6 +348,46 @@ mod tests {
         let plan = planned(&chain(), &live, &PlanOptions::default()).unwrap();
         let unlocked: Vec<_> = plan.unlocks.iter().map(|unlock| unlock.stored.id()).collect();
         assert_eq!(unlocked, ["n/a"], "the owner of the other is unknown");
+    }
+
+    #[test]
+    fn a_helm_chart_is_removed_only_if_its_release_is_adopted_and_stays() {
+        let chart = |addon| HelmChart {
+            release: "n/a".into(),
+            state: Ok(ChartState { addon, ..ChartState::default() }),
+            ..helm_charts::tests::chart()
+        };
+        let live = |chart: HelmChart| {
+            let claim = Claim { manager: "HelmChart n/a".into(), release: "n/a".into(), suspended: false };
+            let mut live = observed(&[]);
+            live.claims =
+                Ok(Claims { helm_charts: vec![claim], chart_details: vec![chart], ..Claims::default() });
+            live.releases = Ok(vec![stored("a", "deployed")]);
+            live.records = Ok(BTreeMap::new());
+            live
+        };
+        let planned = |live: &Live, change: &dyn Fn(&mut PlanOptions)| {
+            let mut plan_options = PlanOptions::default();
+            change(&mut plan_options);
+            planned(&chain(), live, &plan_options).unwrap()
+        };
+        let adopt = |plan_options: &mut PlanOptions| plan_options.take = vec!["n/a".to_owned()];
+        let left = ReleaseAction::ManagedElsewhere("HelmChart n/a".into());
+
+        let free = live(chart(None));
+        let plan = planned(&free, &|_| ());
+        assert_eq!((&plan.releases().next().unwrap().action, plan.helm_charts.len()), (&left, 0));
+        let plan = planned(&free, &adopt);
+        assert_eq!(plan.helm_charts, [chart(None)]);
+        assert!(plan.releases().next().unwrap().action.syncs() && !plan.is_empty());
+        let plan = planned(&free, &|options| {
+            adopt(options);
+            options.releases = vec!["c".to_owned()];
+        });
+        assert_eq!(plan.helm_charts, [], "the release is not selected");
+        // Also if the check that refuses is skipped.
+        let plan = planned(&live(chart(Some(helm_charts::tests::addon()))), &adopt);
+        assert_eq!((&plan.releases().next().unwrap().action, plan.helm_charts.len()), (&left, 0));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub(crate) mod crds;
 pub(crate) mod dns;
 mod failures;
+pub(crate) mod helm_charts;
 mod hooks;
 pub(crate) mod inspect;
 pub(crate) mod lock;

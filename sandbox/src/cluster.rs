@@ -17,7 +17,7 @@ use crate::flux::{Flux, FluxBehavior};
 use crate::git_folder::{GIT_PATH, GIT_REF, GIT_URL, GitFolder, GitSecret, age_key};
 use crate::kube::Client;
 use crate::nodes::{CILIUM_NODE_ARGS, Nodes};
-use crate::process::{Watchdog, run};
+use crate::process::{Service, Watchdog, run};
 use crate::registry::Registry;
 use crate::restart::Restart;
 use crate::stages::{Hold, Stages};
@@ -85,6 +85,7 @@ pub struct Sandbox {
     node_args: Vec<String>,
     node_count: Mutex<usize>,
     flux: Option<Flux>,
+    helm_controller: Mutex<Option<Service>>,
     stop: Arc<AtomicBool>,
     cni: Option<JoinHandle<()>>,
     plane: Mutex<Option<ControlPlane>>,
@@ -148,6 +149,7 @@ impl Sandbox {
             node_args: options.node_args,
             node_count: Mutex::new(0),
             flux,
+            helm_controller: Mutex::default(),
             cni: Some(std::thread::spawn(move || simulated.run(&stopped))),
             stop,
             plane: Mutex::new(Some(plane)),
@@ -211,6 +213,22 @@ impl Sandbox {
         let held = self.stages().release()?;
         self.settle_all()?;
         held.iter().try_for_each(|hold| self.stages().take(hold))
+    }
+
+    /// Starts the Helm controller of k3s, which creates its CRDs. Nothing runs the containers of its Jobs, so that a test has
+    /// to do with helm what they would do.
+    pub fn start_helm_controller(&self) -> Result<()> {
+        let kubeconfig = self.folder.join("helm-controller.kubeconfig");
+        self.plane()
+            .as_ref()
+            .context("the sandbox has stopped")?
+            .write_kubeconfig(&kubeconfig, "helm-controller")?;
+        let mut command = Command::new(self.tools.helm_controller());
+        command.env("KUBECONFIG", &kubeconfig).env("HOME", &self.folder).current_dir(&self.folder);
+        let log = self.folder.join("helm-controller.log");
+        let service = Service::start(&self.watchdog, "helm-controller", &mut command, &log)?;
+        *self.helm_controller.lock().unwrap_or_else(PoisonError::into_inner) = Some(service);
+        Ok(())
     }
 
     /// Changes how the flux-operator handles `FluxInstances`.
@@ -399,6 +417,8 @@ impl Sandbox {
     pub fn processes(&self) -> Vec<(String, u32)> {
         let mut all = self.plane().as_ref().map(ControlPlane::processes).unwrap_or_default();
         all.extend(self.flux.as_ref().map(Flux::processes).unwrap_or_default());
+        let helm_controller = self.helm_controller.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(helm_controller.iter().map(|service| (service.name().to_owned(), service.pid())));
         all.extend(self.registry.processes());
         all.push(("watchdog".to_owned(), self.watchdog.pid()));
         all

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::catalog::KUBERNETES_VERSION;
 use self::catalog::{
-    AGE, ALL, HELM, HELM_3, HELMFILE, KUBERNETES, KUSTOMIZE_CONTROLLER, KUSTOMIZE_CRDS, KWOK, KWOK_STAGES,
+    AGE, ALL, HELM, HELM_3, HELM_CONTROLLER, HELMFILE, KUBERNETES, KUSTOMIZE_CONTROLLER, KUSTOMIZE_CRDS, KWOK, KWOK_STAGES,
     REGISTRY, SOPS, SOURCE_CRDS, TASK, Tool, UsedBy,
 };
 use crate::output::Progress;
@@ -135,6 +135,10 @@ impl Tools {
 
     pub(crate) fn kustomize_controller(&self) -> PathBuf {
         self.file(&KUSTOMIZE_CONTROLLER, "kustomize-controller")
+    }
+
+    pub(crate) fn helm_controller(&self) -> PathBuf {
+        self.file(&HELM_CONTROLLER, "helm-controller")
     }
 
     /// A file with a stage or a CRD of kwok.

@@ -141,6 +141,14 @@ impl<'a> Servers<'a> {
         servers
     }
 
+    /// The names of all servers that are known.
+    pub(super) fn names(&self) -> String {
+        let known = self.known.iter().map(|(name, _)| *name);
+        let all: Vec<_> =
+            known.chain(self.unknown.iter().copied()).chain(self.without_node.iter().copied()).collect();
+        all.join(", ")
+    }
+
     /// The servers for which `lines` returns lines that their configuration needs, grouped by these lines.
     pub(super) fn missing_lines(&self, lines: impl Fn(&NodeArgs) -> Option<String>) -> Vec<MissingLines<'a>> {
         let mut missing = Vec::new();

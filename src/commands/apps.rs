@@ -39,7 +39,7 @@ use crate::run::lock::Lock;
 use crate::run::releases::log_action;
 use crate::run::sync::Sync;
 use crate::run::verify;
-use crate::run::{crds, dns, namespaces, nodes, note, objects, unlock, webhooks};
+use crate::run::{crds, dns, helm_charts, namespaces, nodes, note, objects, unlock, webhooks};
 use crate::settings::Settings;
 use crate::tools::Toolbox;
 
@@ -343,6 +343,9 @@ impl Bootstrap<'_> {
                 if *kind == Kind::Crds {
                     crds::run(tools, &desired.crds.all, &plan.crds).await?;
                 }
+                let charts = plan.helm_charts.iter();
+                let charts = charts.filter(|chart| releases.iter().any(|one| one.id == chart.release));
+                helm_charts::run(tools, charts, kind.stage().name(), settings.release_timeout).await?;
                 sync.helmfile(helmfile, releases, &mut done).await
             });
             let result = run.stage(kind.stage().into(), work).await;

@@ -5,18 +5,17 @@ use serde::Deserialize;
 
 use super::cluster::Cluster;
 use super::flux::{self, Resource, Spec, Status};
+use super::helm_charts::{HELM_CHARTS, HelmChart};
 use super::inventory::{Inventory, Meta};
 use super::kinds::Kinds;
 use crate::base::error::Error;
+use crate::base::fact::known;
 use crate::base::release_id::{HelmReleaseNames, ReleaseId};
 use crate::observed::manager::Manager;
 use crate::tools::Toolbox;
 
 /// Flux's HelmReleases, as `plural.group`.
 pub(crate) const HELM_RELEASES: &str = "helmreleases.helm.toolkit.fluxcd.io";
-
-/// The HelmCharts of k3s' Helm controller.
-const HELM_CHARTS: &str = "helmcharts.helm.cattle.io";
 
 /// What Flux and k3s' Helm controller manage.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +32,8 @@ pub(crate) struct Claims {
     pub helm_resources: Vec<Resource>,
     /// The HelmCharts of k3s.
     pub helm_charts: Vec<Claim>,
+    /// The same HelmCharts, with what decides whether they can be removed.
+    pub chart_details: Vec<HelmChart>,
     /// Whether Flux's controllers are installed.
     pub controllers: bool,
     /// The metadata of the same objects.
@@ -53,6 +54,11 @@ impl Claims {
     /// Whether Flux was installed without the Flux Operator, by `flux bootstrap` or `flux install`.
     pub(crate) fn has_flux_alone(&self) -> bool {
         self.controllers && self.instance.is_none()
+    }
+
+    /// The HelmCharts that install a release.
+    pub(crate) fn charts_of(&self, release: &ReleaseId) -> impl Iterator<Item = &HelmChart> {
+        self.chart_details.iter().filter(move |chart| chart.release == *release)
     }
 
     /// The object that manages a Helm release, if any.
@@ -81,6 +87,8 @@ struct ItemSpec {
     release_name: Option<String>,
     target_namespace: Option<String>,
     storage_namespace: Option<String>,
+    /// Where the Helm controller of k3s keeps the records of the release.
+    driver: Option<String>,
     kube_config: Option<serde::de::IgnoredAny>,
     #[serde(flatten)]
     rest: Spec,
@@ -99,7 +107,14 @@ impl FromIterator<Item> for Claims {
                     claims.helm_releases.extend(Some(claim).filter(|_| is_local));
                     claims.helm_resources.push(Resource { api_version, kind, metadata, spec: rest, status });
                 }
-                "HelmChart" if k3s => claims.helm_charts.push(helm_chart(&metadata, spec)),
+                "HelmChart" if k3s => {
+                    let in_config_maps = spec.driver.as_deref() == Some("configmap");
+                    let claim = helm_chart(&metadata, spec);
+                    let release = claim.release.clone();
+                    let state = Err("not read".to_owned());
+                    claims.chart_details.push(HelmChart { meta: metadata, release, in_config_maps, state });
+                    claims.helm_charts.push(claim);
+                }
                 _ => {
                     let resource = Resource { api_version, kind, metadata, spec: spec.rest, status };
                     match resource.kind.as_str() {
@@ -161,6 +176,10 @@ impl Toolbox {
         }
         let mut claims: Claims = lists.into_iter().flat_map(|(_, _, items)| items).collect();
         claims.inventory = inventory;
+        if claims.chart_details.iter().any(|chart| !chart.is_bundled()) {
+            let states = known(self.observe_chart_states(kinds).await)?;
+            claims.chart_details.iter_mut().for_each(|chart| chart.find_state(&states));
+        }
         // `flux install` and the Flux Operator set this label on all parts of Flux.
         claims.controllers = cluster.workloads.iter().any(|workload| {
             workload.labels.get("app.kubernetes.io/part-of").is_some_and(|part| part == "flux")

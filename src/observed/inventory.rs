@@ -31,6 +31,9 @@ pub(crate) struct Meta {
     pub creation_timestamp: String,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
+    /// When its deletion was requested, if it was.
+    pub deletion_timestamp: Option<String>,
+    pub finalizers: Vec<String>,
 }
 
 impl Meta {

@@ -10,7 +10,7 @@ pub struct PlanOptions {
     pub rotate_age_key: bool,
     /// Whether releases that are up to date are synced too.
     pub force: bool,
-    /// Releases to adopt from their owners, with `force`.
+    /// Releases to adopt from their owners.
     pub take: Vec<String>,
     /// Releases that may be downgraded.
     pub downgrade: Vec<String>,
@@ -44,20 +44,6 @@ impl PlanOptions {
     /// Whether a release may be adopted from its owner.
     #[must_use]
     pub fn adopts(&self, release: &ReleaseId) -> bool {
-        self.force && release.is_among(&self.take)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_release_is_adopted_with_force_only() {
-        let plan_options = PlanOptions { take: vec!["cilium".to_owned()], ..PlanOptions::default() };
-        assert!(!plan_options.adopts(&"kube-system/cilium".into()));
-        let plan_options = PlanOptions { force: true, ..plan_options };
-        assert!(plan_options.adopts(&"kube-system/cilium".into()));
-        assert!(!plan_options.adopts(&"kube-system/coredns".into()));
+        release.is_among(&self.take)
     }
 }

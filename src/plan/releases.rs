@@ -1,6 +1,7 @@
 //! What happens to a release. The order of decisions: skipped, managed elsewhere, new, newer than desired, different, up to
 //! date.
 
+use super::helm_charts::{is_of_other_chart, obstacle_of};
 use super::options::PlanOptions;
 use crate::base::release_id::ReleaseId;
 use crate::desired::Desired;
@@ -118,11 +119,13 @@ pub(crate) fn plan(
         ReleaseAction::UpToDate if plan_options.force => resync("requested with --force"),
         decided => decided,
     };
-    let mut owners = live.owners.as_ref().ok().into_iter().flatten();
+    let owned = live.owners.as_ref().ok().into_iter().flatten().filter(|object| object.release == id);
+    let owned: Vec<_> = owned.collect();
+    let adopts = plan_options.adopts(&id) && !owned.iter().any(|object| is_of_other_chart(object, live));
     let over = HelmOverrides {
         // Helm 3 and its releases have no field conflicts.
         fields: id.is_among(&plan_options.fix_drift) && record.is_some_and(|record| record.server_side),
-        owners: plan_options.adopts(&id) && owners.any(|object| object.release == id),
+        owners: adopts && !owned.is_empty(),
     };
     let was_secret = record.is_some_and(|record| live.notes.had_secret_values(&id, record.stored.revision));
     let has_secret_values = release.has_secret_values || was_secret;
@@ -161,6 +164,13 @@ pub(crate) fn owner(release: &Release, live: &Live) -> Option<Manager> {
     of_standing().or_else(of_rendered).or(alone)
 }
 
+/// What a release is left to: it is not adopted, or k3s would not let go of it.
+pub(crate) fn left_to(release: &Release, live: &Live, plan_options: &PlanOptions) -> Option<Manager> {
+    let id = release.id();
+    let stays = || !plan_options.adopts(&id) || obstacle_of(&id, live).is_some();
+    owner(release, live).filter(|_| stays())
+}
+
 /// Whether a release is not synced, whatever differs: it is skipped, managed elsewhere, or newer.
 pub(crate) fn is_skipped(
     release: &Release,
@@ -176,9 +186,7 @@ pub(crate) fn is_skipped(
             && is_newer(&record.version, &to.version)
             && !id.is_among(&plan_options.downgrade)
     };
-    release.skipped
-        || (owner(release, live).is_some() && !plan_options.adopts(&id))
-        || record().is_some_and(is_newer)
+    release.skipped || left_to(release, live, plan_options).is_some() || record().is_some_and(is_newer)
 }
 
 /// Why a chart may render something else than the `record` of the installed release, with the same version and values.
@@ -231,7 +239,7 @@ impl Decision<'_> {
         if release.skipped {
             return ReleaseAction::Skip("--skip-release");
         }
-        if let Some(owner) = owner(release, live).filter(|_| !plan_options.adopts(id)) {
+        if let Some(owner) = left_to(release, live, plan_options) {
             return ReleaseAction::ManagedElsewhere(owner);
         }
         if let Some(driver) = &plan_options.helm_driver {

@@ -99,6 +99,9 @@ pub(crate) struct DiffReport {
     pub crds: Vec<CrdDiff>,
     /// Releases.
     pub releases: Vec<ReleaseDiff>,
+    /// HelmCharts of k3s that would be removed, as `namespace/name`; their releases would stay.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub helm_charts: Vec<String>,
     /// Objects of releases, with `--manifests`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifests: Option<Vec<ManifestDiff>>,
@@ -238,6 +241,9 @@ impl DiffReport {
             objects: plan.objects.iter().map(AppliedDiff::new).collect(),
             crds: plan.crds.iter().map(|crd| CrdDiff::new(crd, redactor)).collect(),
             releases: plan.releases().map(|release| ReleaseDiff::new(release, redactor)).collect(),
+            helm_charts: (plan.helm_charts.iter())
+                .map(|chart| format!("{}/{}", chart.meta.namespace, chart.meta.name))
+                .collect(),
             manifests: manifests.map(|all| {
                 let show = |diff: &ObjectDiff| {
                     ManifestDiff::new(diff, plan.has_secret_values(&diff.release), redactor)
@@ -282,6 +288,10 @@ impl DiffReport {
         }
         let releases: Vec<_> = self.releases.iter().map(ReleaseDiff::lines).collect();
         section(&mut text, "Releases", &releases);
+        if !self.helm_charts.is_empty() {
+            let line = |name: &String| (format!("{name}, and keep the release"), "remove", Vec::new());
+            section(&mut text, "HelmCharts", &self.helm_charts.iter().map(line).collect::<Vec<_>>());
+        }
         if let Some(manifests) = &self.manifests {
             let objects = manifests.iter().map(|one| {
                 let reason = after_colon(one.reason.as_deref());
@@ -343,6 +353,7 @@ fn section(text: &mut String, title: &str, lines: &[(String, &str, Vec<String>)]
             "create" => ("+", "create"),
             "install" => ("+", "install"),
             "uninstall" => ("-", "uninstall"),
+            "remove" => ("-", "remove"),
             "skip" => ("!", "skip"),
             "unknown" => ("?", "unknown"),
             other => ("~", other),

@@ -157,8 +157,8 @@ pub struct Asked {
     /// Sync releases even if they are up to date; releases managed by Flux or k3s stay untouched
     #[arg(long)]
     pub force: bool,
-    /// With --force, take over this release, which is managed by Flux or k3s
-    #[arg(long, value_name = "NAME", requires = "force")]
+    /// Take over this release, which is managed by Flux or k3s
+    #[arg(long, value_name = "NAME")]
     pub adopt: Vec<String>,
     /// Allow this release to be downgraded to the version in the helmfile
     #[arg(long, value_name = "NAME")]

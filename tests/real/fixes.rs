@@ -5,6 +5,7 @@
 
 mod cluster;
 mod failures;
+mod helm_chart;
 mod k3s;
 mod repository;
 
@@ -73,6 +74,7 @@ const RULES: &[(&str, Case)] = &[
     ("dns-address", Shows),
     ("api-host-cert", Unavailable("only k3s makes a certificate with `tls-san`")),
     ("pending", Person("that no other helm is running: `yes`, and `--force` for a recent operation")),
+    ("flux-owned", Person("that the file is gone from all servers")),
     ("drift", Runs),
     ("plan", Shows),
     (
@@ -227,7 +229,7 @@ fn case(table: &[(&str, Case)], id: &str) -> Case {
 #[test]
 fn every_fix_that_is_a_command_is_covered() {
     let ids: BTreeSet<_> = rule_ids().collect();
-    let scenarios = ["cluster.rs", "k3s.rs", "repository.rs"].map(|file| {
+    let scenarios = ["cluster.rs", "helm_chart.rs", "k3s.rs", "repository.rs"].map(|file| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/fixes").join(file);
         std::fs::read_to_string(path).unwrap()
     });

@@ -171,6 +171,16 @@ pub(super) const TASK: Tool = Tool {
     used_by: UsedBy::Tests,
 };
 
+/// The Helm controller that is part of k3s.
+pub(super) const HELM_CONTROLLER: Tool = Tool {
+    name: "k3s-helm-controller",
+    version: "0.17.9",
+    files: &["helm-controller"],
+    probe: None,
+    source: Source::Install { package: "github.com/k3s-io/helm-controller@v0.17.9", ldflags: "" },
+    used_by: UsedBy::Tests,
+};
+
 /// The other supported major version of Helm.
 pub(super) const HELM_3: Tool = Tool {
     name: "helm",
@@ -226,7 +236,7 @@ pub(super) const SOURCE_CRDS: Tool = Tool {
 };
 
 /// All tools, in the order in which they are built: the largest first, so that its downloads overlap with other work.
-pub(super) const ALL: [&Tool; 13] = [
+pub(super) const ALL: [&Tool; 14] = [
     &HELM,
     &KUBERNETES,
     &KWOK,
@@ -240,6 +250,7 @@ pub(super) const ALL: [&Tool; 13] = [
     &SOURCE_CRDS,
     &TASK,
     &HELM_3,
+    &HELM_CONTROLLER,
 ];
 
 impl Tool {

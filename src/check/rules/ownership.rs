@@ -1,6 +1,6 @@
 //! No object of a release has another owner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::base::distribution::Distribution;
@@ -8,13 +8,11 @@ use crate::base::finding::Finding;
 use crate::base::release_id::ReleaseId;
 use crate::check::k3s::BUNDLED_COREDNS;
 use crate::check::{Answer, Check, Facts, Group, NOTHING_RENDERED, Needs, Rule, scheduling};
+use crate::observed::helm_charts::OWNER_NAME as ADD_ON;
 use crate::observed::manager::Manager;
 use crate::observed::{Live, Owned};
+use crate::plan::helm_charts::is_of_other_chart;
 use crate::plan::releases::owner;
-
-/// The annotation with the name of the add-on, on every object that k3s creates from its `server/manifests` (k3s,
-/// `pkg/deploy/controller.go`).
-const ADD_ON: &str = "objectset.rio.cattle.io/owner-name";
 
 pub(super) const RULE: Rule = Rule {
     id: "ownership",
@@ -37,14 +35,18 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         let release = facts.desired.releases().find(|release| release.id() == *id);
         release.is_some_and(|release| owner(release, live).is_some())
     };
+    let mut stays = BTreeSet::new();
     let mut foreign: BTreeMap<(&ReleaseId, Owner), Vec<String>> = BTreeMap::new();
     for object in owners.iter().filter(|object| !is_managed(&object.release)) {
         if let Some(owner) = other_owner(object) {
+            if is_of_other_chart(object, live) {
+                stays.insert(owner.clone());
+            }
             foreign.entry((&object.release, owner)).or_default().push(object.id.words());
         }
     }
     let findings = foreign.into_iter().map(|((release, owner), objects)| {
-        let adopted = facts.options.plan_options.adopts(release);
+        let adopted = facts.options.plan_options.adopts(release) && !stays.contains(&owner);
         finding(release, &owner, &objects, adopted, live.distribution())
     });
     let mut inspection = scheduling::inspect(facts);
@@ -54,7 +56,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
 }
 
 /// Who owns an object that exists.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Owner {
     Release(ReleaseId),
     /// This release, but the label `managed-by` is missing.
@@ -158,6 +160,7 @@ mod tests {
     use crate::observed::Observed;
     use crate::observed::claims::Claims;
     use crate::observed::inventory::Meta;
+    use crate::plan::helm_charts::tests::chart;
     use crate::plan::options::PlanOptions;
 
     fn owned(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> Owned {
@@ -247,6 +250,22 @@ mod tests {
         let take = PlanOptions { force: true, take: vec!["r".to_owned()], ..PlanOptions::default() };
         let Answer::Found(found) = wished(vec![owned(&[], &[])], &none, take) else { panic!() };
         assert_eq!((found.len(), found[0].severity), (1, Severity::Warning));
+    }
+
+    #[test]
+    fn the_release_of_a_helm_chart_keeps_its_objects() {
+        let theirs = [("meta.helm.sh/release-name", "cilium"), ("meta.helm.sh/release-namespace", "kube-system")];
+        let mut world = World::of("- {name: r, namespace: n, chart: c}\n");
+        world.options.plan_options.take = vec!["r".to_owned()];
+        let live = Live {
+            owners: Ok(vec![owned(&[], &theirs)]),
+            claims: Ok(Claims { chart_details: vec![chart()], ..Claims::default() }),
+            ..Live::default()
+        };
+        let Answer::Found(found) = check(&world.facts(), &live) else { panic!() };
+        assert_eq!((found.len(), found[0].severity), (1, Severity::Error));
+        assert_eq!(found[0].detail("owner"), Some("Helm release kube-system/cilium"));
+        assert!(found[0].fix.as_deref().unwrap().contains("the name and namespace of the installed release"));
     }
 
     #[test]

@@ -197,9 +197,7 @@ fn a_release_managed_elsewhere_stays_unless_it_is_adopted() {
     let decided = |plan_options: &PlanOptions| action(&release(), &desired(), &owned, plan_options);
     assert_eq!(decided(&PlanOptions::default()), left);
     assert_eq!(decided(&plan_options(|plan_options| plan_options.force = true)), left);
-    let adopt = |plan_options: &mut PlanOptions| {
-        (plan_options.force, plan_options.take) = (true, vec!["r".to_owned()]);
-    };
+    let adopt = |plan_options: &mut PlanOptions| plan_options.take = vec!["r".to_owned()];
     assert_eq!(decided(&plan_options(adopt)), ReleaseAction::Upgrade);
     let labelled = with(|live| standing(live).owner = Some("Kustomization a/b".into()));
     assert_eq!(labelled, ReleaseAction::ManagedElsewhere("Kustomization a/b".into()));

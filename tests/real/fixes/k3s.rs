@@ -142,7 +142,7 @@ fn an_adopted_coredns_keeps_its_permissions() {
     }
 }
 
-const ADDON_KIND: &str = "apiVersion: apiextensions.k8s.io/v1
+pub(super) const ADDON_KIND: &str = "apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: addons.k3s.cattle.io}
 spec:
