@@ -139,7 +139,7 @@ apps\t'Sync the helmfile for everything else'
 verify\t'Wait until Flux syncs the repository'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l release -d 'Sync only this release (NAME or NAMESPACE/NAME, repeatable) and those of its `needs` that are not installed' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l skip-release -d 'Skip this release; releases that need it are still synced' -r
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l adopt -d 'With --force, take over this release, which is managed by Flux or k3s' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l adopt -d 'Take over this release, which is managed by Flux or k3s' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l downgrade -d 'Allow this release to be downgraded to the version in the helmfile' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l fix-drift -d 'Revert manual changes to this release' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l uninstall -d 'Uninstall this release, for which the helmfile sets `installed: false`' -r
@@ -388,7 +388,7 @@ drift\t''
 flux-state\t''"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l release -d 'Sync only this release (NAME or NAMESPACE/NAME, repeatable) and those of its `needs` that are not installed' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l skip-release -d 'Skip this release; releases that need it are still synced' -r
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l adopt -d 'With --force, take over this release, which is managed by Flux or k3s' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l adopt -d 'Take over this release, which is managed by Flux or k3s' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l downgrade -d 'Allow this release to be downgraded to the version in the helmfile' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l fix-drift -d 'Revert manual changes to this release' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l uninstall -d 'Uninstall this release, for which the helmfile sets `installed: false`' -r

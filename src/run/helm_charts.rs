@@ -47,7 +47,7 @@ pub(crate) async fn run<'a>(
         remove(tools, &path, chart.meta.clone()).await?;
         let name = format!("{}/{}", chart.meta.namespace, chart.meta.name);
         let config = chart.state.is_ok_and(|state| state.has_config);
-        let config = config.then(|| ("helm_chart_config", format!("{name} has no effect any more")));
+        let config = config.then(|| ("unused", format!("HelmChartConfig {name}")));
         let mut pairs = vec![("release", chart.release.to_string()), ("helm_chart", name)];
         pairs.extend(config);
         logger::log(Level::Info, "HelmChart removed, release kept", &pairs);

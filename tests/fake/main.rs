@@ -20,6 +20,7 @@ mod fail_fast;
 mod failures;
 mod fixture;
 mod flux_source;
+mod helm_charts;
 mod helm_features;
 mod hooks;
 mod hostile;

@@ -254,7 +254,8 @@ mod tests {
 
     #[test]
     fn the_release_of_a_helm_chart_keeps_its_objects() {
-        let theirs = [("meta.helm.sh/release-name", "cilium"), ("meta.helm.sh/release-namespace", "kube-system")];
+        let theirs =
+            [("meta.helm.sh/release-name", "cilium"), ("meta.helm.sh/release-namespace", "kube-system")];
         let mut world = World::of("- {name: r, namespace: n, chart: c}\n");
         world.options.plan_options.take = vec!["r".to_owned()];
         let live = Live {

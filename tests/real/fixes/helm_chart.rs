@@ -188,10 +188,9 @@ fn cilium_is_taken_over_from_a_helm_chart_without_removing_a_pod() {
     assert_eq!(fixture.changes(mark), [""; 0]);
 
     // A server still had the file, and k3s starts. The Helm controller has seen the deletion by then.
-    let revision_before = revision(&fixture);
     apply_file(&fixture, &values);
     assert_not_uninstalled(&fixture);
-    assert_eq!(pods(&fixture), before);
+    assert_eq!((&pods(&fixture), revision(&fixture).as_str()), (&before, "1"));
     println!("pods before and after: {before:#?}");
     let ran = fixture.apps(&[]).run();
     ran.assert().code(0);
@@ -208,11 +207,16 @@ fn cilium_is_taken_over_from_a_helm_chart_without_removing_a_pod() {
         "--wait=false",
     ]);
     assert_eq!(fixture.get(CHART)["metadata"]["finalizers"], json!([FINALIZER]));
-    fixture.apps(&ADOPT).run().assert().code(0);
+    let args = [&ADOPT[..], &["--force", "--release", "kube-system/cilium"]].concat();
+    let ran = fixture.apps(&args).run();
+    ran.assert().code(0);
+    let words = ["HelmChart removed, release kept", "Release synced release=\"kube-system/cilium\""];
+    let places = words.map(|words| ran.stdout.find(words).unwrap());
+    assert!(places.is_sorted(), "{}", ran.stdout);
     assert_eq!(fixture.sandbox.get(CHART).unwrap(), None);
     apply_file(&fixture, &values);
     assert_not_uninstalled(&fixture);
-    assert_eq!((pods(&fixture), revision(&fixture)), (before, revision_before));
+    assert_eq!((pods(&fixture), revision(&fixture).as_str()), (before, "2"));
 
     // What a plain deletion does: the Job that uninstalls Cilium. It is too late to take the release over.
     fixture.kubectl(&["delete", "-n", "kube-system", "addons.k3s.cattle.io", "cilium"]);
