@@ -9,7 +9,8 @@
 //!   removes it (k3s-io/helm-controller#137).
 //! * What it created has no owner references and stays: the Jobs, their account and the Secret with the values.
 //!
-//! The deploy controller (k3s-io/k3s, `pkg/deploy/controller.go`; docs.k3s.io, "Managing Packaged Components"):
+//! The deploy controller (k3s-io/k3s, `pkg/deploy/controller.go`; rancher/wrangler v3.5.1, `pkg/apply`; docs.k3s.io, "Managing
+//! Packaged Components"):
 //! * Every server applies the files in its own `server/manifests`, all of them when it starts and later those that change.
 //!   An Addon in kube-system records each, with its path. A merge keeps annotations that are not in the file.
 //! * What was in a file is deleted if it is no longer in the file, or if the file is in `disable`. If the file itself is
@@ -62,7 +63,7 @@ pub(crate) struct HelmChart {
     pub meta: Meta,
     /// The release that it installs.
     pub release: ReleaseId,
-    /// Whether helm keeps the records of the release in ConfigMaps.
+    /// Whether helm keeps the records of the release in `ConfigMap`s.
     pub in_config_maps: bool,
     /// What k3s has besides it.
     pub state: Fact<ChartState>,
@@ -75,7 +76,7 @@ pub(crate) struct ChartState {
     pub addon: Option<Addon>,
     /// The Jobs of the Helm controller for it.
     pub jobs: Vec<HelmJob>,
-    /// Whether there is a HelmChartConfig of its name.
+    /// Whether there is a `HelmChartConfig` of its name.
     pub has_config: bool,
 }
 
@@ -280,16 +281,20 @@ mod tests {
         }
     }
 
-    fn all() -> AllStates {
-        let addon = r#"{"metadata": {"name": "traefik", "namespace": "kube-system",
+    const ADDON: &str = r#"{"metadata": {"name": "traefik", "namespace": "kube-system",
             "annotations": {"addon.k3s.cattle.io/gvks": "/v1, Kind=Secret;helm.cattle.io/v1, Kind=HelmChart"}},
             "spec": {"checksum": "9b", "source": "/var/lib/rancher/k3s/server/manifests/traefik.yaml"}}"#;
+
+    const JOB: &str = r#"{"metadata": {"name": "j", "namespace": "n"}, "spec": {"suspend": true},
+        "status": {"conditions": [{"type": "Complete", "status": "True"}]}}"#;
+
+    fn all() -> AllStates {
         let job = |name: &str, rest: &str| {
             let text = format!(r#"{{"metadata": {{"name": "{name}", "namespace": "kube-system"}}, {rest}}}"#);
             HelmJob::from(serde_json::from_str::<JobItem>(&text).unwrap())
         };
         AllStates {
-            addons: vec![serde_json::from_str::<AddonItem>(addon).unwrap().into()],
+            addons: vec![serde_json::from_str::<AddonItem>(ADDON).unwrap().into()],
             jobs: vec![
                 job("helm-install-traefik", r#""spec": {"suspend": false}"#),
                 job(
@@ -342,5 +347,16 @@ mod tests {
             chart.active_job(&[running]).map(|job| job.name.as_str()),
             Some("helm-delete-traefik-crd")
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn parsing_never_panics(
+            answer: Vec<u8>, addon in crate::base::mutate::json(ADDON), job in crate::base::mutate::json(JOB),
+        ) {
+            _ = serde_json::from_slice::<AddonItem>(&answer).map(Addon::from);
+            _ = serde_json::from_value::<AddonItem>(addon).map(Addon::from);
+            _ = serde_json::from_value::<JobItem>(job).map(HelmJob::from);
+        }
     }
 }

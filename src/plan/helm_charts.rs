@@ -3,9 +3,9 @@
 use std::fmt;
 
 use crate::base::release_id::ReleaseId;
-use crate::observed::{Live, Owned};
 use crate::observed::helm_charts::{Addon, HelmChart};
 use crate::observed::manager::Manager;
+use crate::observed::{Live, Owned};
 
 /// Why removing a HelmChart would uninstall its release, or have no lasting effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,13 +16,13 @@ pub(crate) enum Obstacle {
     Uninstalling,
     /// A Job of the Helm controller runs, or is about to.
     Job(String),
-    /// k3s itself brings the HelmChart.
+    /// It is a part of k3s or RKE2.
     Bundled,
     /// Something else creates the HelmChart.
     Owner(String),
     /// Helm keeps the records of the release where helmfile does not look for them.
     ConfigMaps,
-    /// k3s knows a file with the HelmChart, and applies it when it starts.
+    /// There is a file with it, which every server applies when it starts.
     File(Addon),
 }
 
@@ -30,21 +30,21 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(reason) => {
-                write!(formatter, "what k3s does with the HelmChart cannot be read: {reason}")
+                write!(formatter, "what the servers do with the HelmChart cannot be read: {reason}")
             }
             Self::Uninstalling => {
-                formatter.write_str("the HelmChart is being deleted, so k3s uninstalls the release")
+                formatter.write_str("the HelmChart is being deleted, which uninstalls the release")
             }
             Self::Job(job) => write!(formatter, "the Helm controller is at work: Job {job}"),
-            Self::Bundled => {
-                formatter.write_str("k3s bundles the HelmChart, and writes its file when it starts")
-            }
+            Self::Bundled => formatter.write_str(
+                "the HelmChart is a part of the distribution, which writes its file when it starts",
+            ),
             Self::Owner(owner) => write!(formatter, "{owner} would create the HelmChart again"),
             Self::ConfigMaps => formatter
                 .write_str("the HelmChart sets `driver: configmap`, so helm would not find the release"),
             Self::File(addon) => write!(
                 formatter,
-                "k3s would apply the HelmChart again from the file `{}`, and install over the release",
+                "the servers apply the HelmChart again from the file `{}` when they start, and install over the release",
                 addon.source
             ),
         }
@@ -170,7 +170,7 @@ pub(crate) mod tests {
         }
         let suspended = HelmJob { is_suspended: true, ..job("helm-install-cilium") };
         let cases = [
-            (deleted(chart()), "the HelmChart is being deleted, so k3s uninstalls the release"),
+            (deleted(chart()), "the HelmChart is being deleted, which uninstalls the release"),
             (
                 with_state(deleted(chart()), |state| state.jobs = vec![job("helm-delete-cilium")]),
                 "the Helm controller is at work: Job kube-system/helm-delete-cilium",
@@ -183,9 +183,15 @@ pub(crate) mod tests {
                 with_state(chart(), |state| state.jobs = vec![suspended]),
                 "the Helm controller is at work: Job kube-system/helm-install-cilium",
             ),
-            (bundled.clone(), "k3s bundles the HelmChart, and writes its file when it starts"),
-            (unread(bundled), "k3s bundles the HelmChart, and writes its file when it starts"),
-            (unread(chart()), "what k3s does with the HelmChart cannot be read: forbidden"),
+            (
+                bundled.clone(),
+                "the HelmChart is a part of the distribution, which writes its file when it starts",
+            ),
+            (
+                unread(bundled),
+                "the HelmChart is a part of the distribution, which writes its file when it starts",
+            ),
+            (unread(chart()), "what the servers do with the HelmChart cannot be read: forbidden"),
             (of_flux, "Kustomization flux-system/apps would create the HelmChart again"),
             (
                 HelmChart { in_config_maps: true, ..chart() },
@@ -193,8 +199,8 @@ pub(crate) mod tests {
             ),
             (
                 with_state(unmanaged(), |state| state.addon = Some(addon())),
-                "k3s would apply the HelmChart again from the file \
-                 `/var/lib/rancher/k3s/server/manifests/cilium.yaml`, and install over the release",
+                "the servers apply the HelmChart again from the file \
+                 `/var/lib/rancher/k3s/server/manifests/cilium.yaml` when they start, and install over the release",
             ),
         ];
         for (chart, reason) in cases {

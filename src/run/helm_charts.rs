@@ -62,15 +62,15 @@ async fn release_from_controller(
     path: &str,
     chart: &HelmChart,
 ) -> Result<Option<HelmChart>, Error> {
-    let patch = json!({"metadata": {"uid": chart.meta.uid, "annotations": {UNMANAGED: "true"}}});
-    let answer = tools.ask(Call::merge(path, &patch).accept(METADATA_OF_ONE)).await?;
+    let change = json!({"metadata": {"uid": chart.meta.uid, "annotations": {UNMANAGED: "true"}}});
+    let answer = tools.ask(Call::merge(path, &change).accept(METADATA_OF_ONE)).await?;
     if answer.status() == 404 {
         return Ok(None);
     }
     let Item { metadata } = answer.read()?;
     let deleted = |meta: &Meta| meta.deletion_timestamp.is_some();
     if deleted(&metadata) && !deleted(&chart.meta) {
-        let reason = "somebody deletes the HelmChart, so that k3s may uninstall the release".to_owned();
+        let reason = "somebody deletes the HelmChart, which may uninstall the release".to_owned();
         return Err(Error::Api { request: format!("PATCH {path}"), status: None, reason });
     }
     Ok(Some(HelmChart { meta: metadata, ..chart.clone() }))
@@ -85,7 +85,7 @@ async fn wait_for_jobs(
 ) -> Result<(), Error> {
     let after = tools.clock.cap(timeout);
     let start = Instant::now();
-    let mut waiting = Waiting::new("Waiting for the Helm controller of k3s").within(after);
+    let mut waiting = Waiting::new("Waiting for the Helm controller").within(after);
     while let Some(job) = chart.active_job(&tools.observe_helm_jobs().await?) {
         let waiting_for = format!("Job {}/{}", job.namespace, job.name);
         waiting.say(&[("waiting_for", waiting_for.clone())]);
@@ -106,8 +106,8 @@ async fn remove(tools: &Toolbox, path: &str, meta: Meta) -> Result<(), Error> {
             return Err(failed(format!("somebody has removed the annotation `{UNMANAGED}`")));
         }
         let others: Vec<_> = meta.finalizers.iter().filter(|name| *name != FINALIZER).collect();
-        let patch = json!({"metadata": {"resourceVersion": meta.resource_version, "finalizers": others}});
-        let answer = tools.ask(Call::merge(path, &patch).accept(METADATA_OF_ONE)).await?;
+        let change = json!({"metadata": {"resourceVersion": meta.resource_version, "finalizers": others}});
+        let answer = tools.ask(Call::merge(path, &change).accept(METADATA_OF_ONE)).await?;
         if answer.status() == 404 {
             return Ok(());
         }

@@ -96,7 +96,7 @@ fn a_deletion_in_between_ends_the_run() {
         .rule(json!({"tool": "api", "args": ["PATCH", CHART], "times": 1, "stdout": deleted.to_string()}))
         .run();
     assert_eq!((ran.code(), bodies(&ran).len()), (5, 1));
-    assert!(ran.stderr.contains("k3s may uninstall the release"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("which may uninstall the release"), "{}", ran.stderr);
 }
 
 #[test]
@@ -121,7 +121,11 @@ fn what_would_uninstall_is_refused_before_anything_is_changed() {
     for (fixture, reason) in cases {
         let ran = fixture.run();
         assert_eq!((ran.code(), ran.mutating()), (1, Vec::new()), "{reason}");
-        assert!(ran.stderr.contains("Release cannot be taken over from k3s yet"), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("Release cannot be taken over from the Helm controller yet"),
+            "{}",
+            ran.stderr
+        );
         assert!(ran.stderr.contains(reason), "no `{reason}` in {}", ran.stderr);
         // Without the check, the release is left to k3s.
         let ran = fixture.args(&["--skip-check", "flux-owned"]).run();

@@ -54,7 +54,7 @@ pub(super) const TABLE: &[KnownFailure] = &[
             ),
         ],
         cause: "the object already exists and is not part of this release",
-        fix: "k3s-boot check  # shows its owner; delete the object, or adopt it: k3s-boot apps --release {release} --force --adopt {release}",
+        fix: "k3s-boot check  # shows its owner; delete the object, or adopt it: k3s-boot apps --release {release} --adopt {release}",
     },
     KnownFailure {
         id: "api-removed",

@@ -41,7 +41,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         let blocked = charts.iter().find(|(_, obstacle)| obstacle.is_some()).or(charts.first());
         let finding = match blocked {
             Some((_, Some(_))) if adopted => {
-                Finding::error(RULE.id, "Release cannot be taken over from k3s yet")
+                Finding::error(RULE.id, "Release cannot be taken over from the Helm controller yet")
             }
             _ if adopted => Finding::warning(RULE.id, "Release is adopted from its manager"),
             _ => {
@@ -79,14 +79,15 @@ fn with_chart(
         // k3s-boot does it.
         None if adopted => finding.with(
             "impact",
-            "the HelmChart is removed, and the release stays; if a server still has its file, k3s installs the HelmChart \
-             again when it starts there, and nothing in the cluster shows that",
+            "the HelmChart is removed, and the release stays; if a server still has its file, it applies the \
+             HelmChart again when it starts, and nothing in the cluster shows that",
         ),
         None => finding.fix(take_over),
         Some(Obstacle::File(addon)) => {
             let servers = Servers::of(live);
             let finding = finding.with("file", &addon.source).with("servers", servers.names());
-            let finding = if adopted { finding.with("reason", Obstacle::File(addon.clone())) } else { finding };
+            let finding =
+                if adopted { finding.with("reason", Obstacle::File(addon.clone())) } else { finding };
             finding.fix(file_steps(chart, addon, &servers, &take_over))
         }
         Some(Obstacle::Bundled) if !adopted => finding,
@@ -97,7 +98,7 @@ fn with_chart(
                     "kubectl --namespace {namespace} get jobs --selector helmcharts.helm.cattle.io/chart={name}"
                 )),
                 Obstacle::Bundled => finding.fix(format!(
-                    "keep the release of k3s with --skip-release {release}, or disable the component in k3s before you \
+                    "keep the bundled release with --skip-release {release}, or disable the component before you \
                      install the release"
                 )),
                 Obstacle::Owner(_) => {
@@ -137,9 +138,9 @@ fn file_steps(chart: &HelmChart, addon: &Addon, servers: &Servers<'_>, take_over
     };
     _ = write!(
         text,
-        "# 2. {place} ({}), delete the file; do not empty or disable it, because k3s deletes what was in it:\n\
+        "# 2. {place} ({}), delete the file; do not empty or disable it, because then what was in it is deleted:\n\
          #    rm {}\n\
-         # 3. then k3s forgets the file\n\
+         # 3. let the servers forget the file\n\
          kubectl --namespace kube-system delete --ignore-not-found addons.k3s.cattle.io {}\n\
          # 4. take the release over\n\
          {take_over}",
@@ -229,9 +230,9 @@ mod tests {
         let steps = [
             "# 1. the Helm controller leaves the release as it is",
             "kubectl --namespace kube-system annotate --overwrite helmcharts.helm.cattle.io cilium helmcharts.helm.cattle.io/unmanaged=true",
-            "# 2. on every server (a, b), delete the file; do not empty or disable it, because k3s deletes what was in it:",
+            "# 2. on every server (a, b), delete the file; do not empty or disable it, because then what was in it is deleted:",
             "#    rm /var/lib/rancher/k3s/server/manifests/cilium.yaml",
-            "# 3. then k3s forgets the file",
+            "# 3. let the servers forget the file",
             "kubectl --namespace kube-system delete --ignore-not-found addons.k3s.cattle.io cilium",
             "# 4. take the release over",
             "k3s-boot apps --adopt kube-system/cilium",
@@ -244,8 +245,8 @@ mod tests {
         assert_eq!(finding.fix.unwrap(), steps.join("\n"));
         let finding = found(with_file(unmanaged(), &kinds), true);
         assert_eq!(finding.severity, Severity::Error);
-        assert_eq!(finding.summary, "Release cannot be taken over from k3s yet");
-        assert!(finding.detail("reason").unwrap().starts_with("k3s would apply the HelmChart again"));
+        assert_eq!(finding.summary, "Release cannot be taken over from the Helm controller yet");
+        assert!(finding.detail("reason").unwrap().starts_with("the servers apply the HelmChart again"));
         assert_eq!(finding.fix.unwrap(), steps[2..].join("\n"));
         let fix = found(with_file(chart(), &["HelmChart", "Namespace", "Secret"]), false).fix.unwrap();
         assert!(

@@ -125,7 +125,7 @@ fn finding(
     }
     match owner {
         Owner::Manager(Manager::Kustomization { .. }) => finding.fix(format!(
-            "skip the release with --skip-release {release}, or adopt the objects with --release {release} --force --adopt {release}"
+            "skip the release with --skip-release {release}, or adopt the objects with --release {release} --adopt {release}"
         )),
         Owner::Release(_) => finding
             .fix("give the release in the helmfile the name and namespace of the installed release"),
@@ -144,7 +144,7 @@ fn finding(
             ))
         }
         Owner::Manager(_) | Owner::Unlabelled | Owner::Unknown => finding.fix(format!(
-            "delete them if they are unused, adopt them with --release {release} --force --adopt {release}, or remove the release from the helmfile"
+            "delete them if they are unused, adopt them with --release {release} --adopt {release}, or remove the release from the helmfile"
         )),
     }
 }

@@ -198,7 +198,7 @@ mod tests {
         };
         let mut plain = World::healthy();
         plain.release("cilium").values.clear();
-        let bad = [
+        let bad = vec![
             (plain, "10.42.0.0/24, the pods of node a"),
             (with("ipam: {mode: cluster-pool}"), "10.42.0.0/24, the pods of node a"),
             (pool("[10.52.0.0/16, 10.42.0.0/16]"), "10.42.0.0/24, the pods of node a"),

@@ -161,7 +161,9 @@ fn cilium_is_taken_over_from_a_helm_chart_without_removing_a_pod() {
     let mark = fixture.sandbox.audit_mark().unwrap();
     let ran = fixture.apps(&ADOPT).run();
     ran.assert().code(1);
-    for word in ["Release cannot be taken over from k3s yet", FILE, "servers=\"node-1\"", UNMANAGED] {
+    for word in
+        ["Release cannot be taken over from the Helm controller yet", FILE, "servers=\"node-1\"", UNMANAGED]
+    {
         assert!(ran.stderr.contains(word), "no `{word}` in {}", ran.stderr);
     }
     assert_eq!(fixture.changes(mark), [""; 0]);
