@@ -53,7 +53,8 @@ fn until(what: &str, mut is_met: impl FnMut() -> bool) {
     wait_for(what, LIMIT, || Ok(is_met().then_some(()))).unwrap();
 }
 
-/// Runs helm as the container of the install Job does (`entry` of k3s-io/klipper-helm, `updateStatus` label included).
+/// Runs helm as the container of the install Job does. The Helm controller expects the hash in a label of the release
+/// (k3s-io/helm-controller v0.17.9, `getJobAndRelatedResources`).
 fn install(fixture: &Fixture, values: &str) {
     let job = fixture.get(&job("install"));
     let env = &job["spec"]["template"]["spec"]["containers"][0]["env"];
