@@ -99,7 +99,7 @@ async fn run(session: &Session<'_>, flags: &Init) -> Result<InitReport, Failure>
     let has_deploy_key = settings.root.join(deploy_key::FILE).exists();
     let has_nodes = live.as_ref().is_some_and(|live| !live.cluster.nodes.is_empty());
     let mut flags = existing::fill(flags, settings, has_nodes);
-    answer(session, &mut flags.init, live.as_ref(), &remote)?;
+    flags.init = answer(session, flags.init, live.as_ref(), &remote).await?;
     let source = source(&flags, &remote)?;
     let makes_deploy_key = flags.deploy_key && !has_deploy_key;
     if makes_deploy_key && tools.programs.sops.as_os_str().is_empty() {
@@ -205,12 +205,12 @@ impl Remote {
 }
 
 /// Asks for what neither flags nor the cluster tell.
-fn answer(
+async fn answer(
     session: &Session<'_>,
-    flags: &mut Init,
+    mut flags: Init,
     live: Option<&Live>,
     remote: &Remote,
-) -> Result<(), Failure> {
+) -> Result<Init, Failure> {
     let mut questions = Vec::new();
     if flags.nodes.is_none() && live.is_none_or(|live| live.cluster.nodes.is_empty()) {
         questions.push(Question::Nodes);
@@ -227,17 +227,17 @@ fn answer(
     let can_ask = session.settings.can_ask && std::io::stdin().is_terminal();
     if !can_ask {
         let missing: Vec<_> = questions.into_iter().filter_map(Question::flag).collect();
-        return if missing.is_empty() { Ok(()) } else { Err(Failure::Missing(Missing(missing))) };
+        return if missing.is_empty() { Ok(flags) } else { Err(Failure::Missing(Missing(missing))) };
     }
     for question in questions {
-        question.ask(flags, &session.stop)?;
+        flags = question.ask(flags, &session.stop).await?;
     }
     let url = flags.git_url.as_ref().or(remote.url.as_ref());
     let is_ssh = url.is_some_and(|url| git::normalized(url).is_ok_and(|url| git::is_ssh(&url)));
     if is_ssh && !flags.deploy_key {
-        Question::Private.ask(flags, &session.stop)?;
+        flags = Question::Private.ask(flags, &session.stop).await?;
     }
-    Ok(())
+    Ok(flags)
 }
 
 /// What Flux syncs.

@@ -197,8 +197,7 @@ fn an_interrupted_run_is_completed_by_the_next() {
     let before = files(&root(&running));
     assert!(!before.contains_key("bootstrap/git-deploy-key.sops.yaml"), "{:?}", before.keys());
     assert!(!before.keys().any(|path| path.contains(".k3s-boot-")), "{:?}", before.keys());
-    let next =
-        running.rule(json!({"tool": "sops", "args": ["encrypt"], "stdout": "encrypted"}));
+    let next = running.rule(json!({"tool": "sops", "args": ["encrypt"], "stdout": "encrypted"}));
     let ran = next.run();
     ran.assert().code(0);
     let after = files(&root(&next));
@@ -231,14 +230,16 @@ fn on_a_terminal_it_asks_for_what_is_missing() {
 }
 
 #[test]
-fn an_interrupt_at_a_question_writes_nothing() {
-    let fixture = Fixture::for_command("init").args(&["new", "--offline"]);
-    let mut terminal = fixture.start_on_terminal(50, 140);
-    terminal.frame(|frame| frame.contains("Number of nodes"));
-    terminal.type_line("\u{3}");
-    let ran = terminal.wait();
-    ran.assert().code(130);
-    assert!(!root(&fixture).exists());
+fn a_signal_at_a_question_writes_nothing() {
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let fixture = Fixture::for_command("init").args(&["new", "--offline"]);
+        let mut terminal = fixture.start_on_terminal(50, 140);
+        terminal.frame(|frame| frame.contains("Number of nodes"));
+        terminal.signal(signal);
+        let ran = terminal.wait();
+        ran.assert().code(code);
+        assert!(!root(&fixture).exists());
+    }
 }
 
 #[test]

@@ -1,12 +1,21 @@
 //! Asks for what only the user can know.
 
+use std::io::ErrorKind;
+use std::time::Duration;
+
 use dialoguer::{Confirm, Input, Select};
 use nix::sys::signal::Signal;
+use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
+use tokio::sync::oneshot;
 
 use super::git;
 use crate::base::error::{Cause, Error};
+use crate::base::prompt;
 use crate::process::signals::Stop;
 use crate::settings::cli::{Cni, Dns, Init};
+
+/// How long an interrupted question waits for the signal that interrupted it.
+const SIGNAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +38,41 @@ impl Question {
         }
     }
 
-    /// Asks, and keeps the answer as if it was a flag.
+    /// Asks, and returns the flags with the answer.
+    ///
+    /// The question blocks a thread of its own, so that a signal ends k3s-boot at once.
     ///
     /// # Errors
     ///
     /// k3s-boot was interrupted, or the terminal is gone.
-    pub(super) fn ask(self, flags: &mut Init, stop: &Stop) -> Result<(), Error> {
-        let asked = match self {
+    pub(super) async fn ask(self, mut flags: Init, stop: &Stop) -> Result<Init, Error> {
+        let mode = tcgetattr(std::io::stdin());
+        let (sender, answer) = oneshot::channel();
+        std::thread::spawn(move || {
+            let asked = self.ask_blocking(&mut flags);
+            sender.send(asked.map(|()| flags))
+        });
+        let stopped = tokio::select! {
+            asked = answer => match asked {
+                Ok(Ok(flags)) => return Ok(flags),
+                Ok(Err(dialoguer::Error::IO(error))) if error.kind() != ErrorKind::Interrupted => {
+                    return Err(Error::File { action: "ask on", path: "the terminal".into(), source: error });
+                }
+                // The signal is about to be handled.
+                _ => stop.sleep(SIGNAL_TIMEOUT).await,
+            },
+            stopped = stop.sleep(Duration::MAX) => stopped,
+        };
+        if let Ok(mode) = mode {
+            _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, &mode);
+        }
+        // Behind the question.
+        prompt::write("\n");
+        Err(stopped.err().map_or(Error::Interrupted(Cause::Signal(Signal::SIGINT)), Error::from))
+    }
+
+    fn ask_blocking(self, flags: &mut Init) -> dialoguer::Result<()> {
+        match self {
             Self::Nodes => {
                 let input = Input::new().with_prompt("Number of nodes").default(1);
                 let at_least_one = |nodes: &u32| if *nodes == 0 { Err("at least 1") } else { Ok(()) };
@@ -61,14 +98,6 @@ impl Question {
                 let asked = Confirm::new().with_prompt(question).default(true).interact();
                 asked.map(|is_private| flags.deploy_key = is_private)
             }
-        };
-        asked.map_err(|dialoguer::Error::IO(error)| match stop.cause() {
-            Some(cause) => Error::Interrupted(cause),
-            // The signal may not be handled yet.
-            None if error.kind() == std::io::ErrorKind::Interrupted => {
-                Error::Interrupted(Cause::Signal(Signal::SIGINT))
-            }
-            None => Error::File { action: "ask on", path: "the terminal".into(), source: error },
-        })
+        }
     }
 }
