@@ -133,7 +133,7 @@ impl Sandbox {
         let nodes = Nodes::new(plane.client("kubelet")?, plane.kubelet_port());
         let stop = Arc::new(AtomicBool::new(false));
         let flux = if options.flux {
-            Some(Flux::start(tools, &plane, &watchdog, &folder, git.path())?)
+            Some(Flux::start(tools, &plane, &watchdog, &folder, git.path(), &registry)?)
         } else {
             None
         };
@@ -243,14 +243,15 @@ impl Sandbox {
         self.set_flux_behavior(FluxBehavior::Stalls(message.to_owned()));
     }
 
-    /// Makes the Git server refuse all access with this message; `None` allows it again.
-    pub(crate) fn lock_git(&self, message: Option<&str>) -> Result<()> {
-        self.flux.as_ref().map_or(Ok(()), |flux| flux.lock_source(message))
+    /// Makes the Git server refuse all requests with this HTTP status; `None` allows them again.
+    pub(crate) fn lock_git(&self, status: Option<u16>) -> Result<()> {
+        self.flux.as_ref().map_or(Ok(()), |flux| flux.lock_source(status))
     }
 
-    /// Publishes the current content of [`Sandbox::git_folder`], as after a push, and returns the SHA-256 of the artifact.
-    pub fn push(&self) -> Result<String> {
-        self.flux.as_ref().context("the sandbox was started without Flux")?.refresh_source()
+    /// Makes Flux fetch the current content of [`Sandbox::git_folder`], as after a push with a webhook, and waits until it has
+    /// tried.
+    pub fn push(&self) -> Result<()> {
+        self.flux.as_ref().context("the sandbox was started without Flux")?.refresh_sources()
     }
 
     /// Stops the API server; clients get `connection refused`.

@@ -373,7 +373,7 @@ fn write_kubeconfig(path: &Path, server: &str, authority: &str, identity: &Ident
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A free port. Several clusters can run at the same time.
-fn free_port() -> Result<TcpListener> {
+pub(crate) fn free_port() -> Result<TcpListener> {
     let time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
     let mut random = Random::new(u64::try_from(time % u128::from(u64::MAX))? ^ u64::from(std::process::id()));
     let ports = std::iter::repeat_with(|| {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use crate::process::{run, run_with_input};
 use crate::tools::Tools;
 
-/// The URL of the repository. Nothing answers there: the sandbox serves the folder itself.
+/// The URL of the repository. Only Flux can reach it, through a proxy.
 pub const GIT_URL: &str = "https://git.sandbox.test/home.git";
 /// The Git reference that Flux follows.
 pub const GIT_REF: &str = "refs/heads/main";

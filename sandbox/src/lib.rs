@@ -17,6 +17,7 @@ mod fixture;
 mod flux;
 mod folder;
 mod git_folder;
+mod git_server;
 mod http;
 mod kills;
 mod kube;

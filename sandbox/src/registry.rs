@@ -16,8 +16,9 @@ use serde_json::json;
 use tempfile::TempDir;
 
 pub use self::front::Faults;
-use self::front::Front;
+pub(crate) use self::front::Front;
 use crate::charts::Chart;
+use crate::git_server::{self, GitServer};
 use crate::pki::Authority;
 use crate::process::{Service, Watchdog, wait_for};
 use crate::tools::Tools;
@@ -58,14 +59,20 @@ impl Registry {
         let authority = Authority::new("sandbox registry")?;
         let ca_file = folder.path().join("ca.pem");
         fs::write(&ca_file, authority.cert())?;
-        let front = Front::start(&authority.server(&HOSTS)?, &process.socket)?;
+        let front = Front::start(&authority.server(&HOSTS)?, &process.socket, None)?;
         Ok(Arc::new(Self { front, process, authority, ca_file, _folder: folder }))
     }
 
     /// The CONNECT proxy, as `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn proxy(&self) -> String {
-        format!("http://{}", self.front.address())
+        self.front.url()
+    }
+
+    /// Starts the proxy of the controllers of one cluster: to the registry, but without its faults, and to a Git server.
+    pub(crate) fn with_git(&self, git: Arc<GitServer>) -> Result<Front> {
+        let hosts = [&HOSTS[..], &[git_server::host_and_path().0]].concat();
+        Front::start(&self.authority.server(&hosts)?, &self.process.socket, Some(git))
     }
 
     /// The file with the CA certificate that clients must trust (`SSL_CERT_FILE`).

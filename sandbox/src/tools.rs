@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 pub use self::catalog::KUBERNETES_VERSION;
 use self::catalog::{
     AGE, ALL, HELM, HELM_3, HELM_CONTROLLER, HELMFILE, KUBERNETES, KUSTOMIZE_CONTROLLER, KUSTOMIZE_CRDS,
-    KWOK, KWOK_STAGES, REGISTRY, SOPS, SOURCE_CRDS, TASK, Tool, UsedBy,
+    KWOK, KWOK_STAGES, REGISTRY, SOPS, SOURCE_CONTROLLER, SOURCE_CRDS, TASK, Tool, UsedBy,
 };
 use crate::output::Progress;
 
@@ -139,6 +139,10 @@ impl Tools {
 
     pub(crate) fn helm_controller(&self) -> PathBuf {
         self.file(&HELM_CONTROLLER, "helm-controller")
+    }
+
+    pub(crate) fn source_controller(&self) -> PathBuf {
+        self.file(&SOURCE_CONTROLLER, "source-controller")
     }
 
     /// A file with a stage or a CRD of kwok.

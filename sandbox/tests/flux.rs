@@ -56,8 +56,12 @@ fn flux_syncs_only_with_the_right_key() {
     assert_eq!(sandbox.helm_list().unwrap().len(), 6);
     wait_condition(&sandbox, INSTANCE, "Ready", "True");
     wait_condition(&sandbox, REPOSITORY, "Ready", "True");
-    let message = wait_condition(&sandbox, ROOT, "Ready", "False");
-    assert!(message.contains("failed to decrypt"), "{message}");
+    // Before, it fails because the source is not there yet.
+    wait_for("the decryption to fail", LIMIT, || {
+        let message = wait_condition(&sandbox, ROOT, "Ready", "False");
+        Ok(message.contains("failed to decrypt").then_some(()))
+    })
+    .unwrap();
     assert!(!exists(&sandbox, sandbox.root_secret()));
 
     put_age_key(&sandbox, &sandbox.age_key());

@@ -81,8 +81,8 @@ pub(super) enum Injection {
     Pending(&'static str, &'static str),
     /// The `FluxInstance` is Stalled with this message.
     Stalled(&'static str),
-    /// The Git server rejects the credentials with this message.
-    GitDenied(&'static str),
+    /// The Git server refuses all requests with this HTTP status.
+    GitDenied(u16),
     /// The age key cannot decrypt the repository.
     WrongAgeKey,
 }
@@ -154,7 +154,7 @@ impl Injection {
             Self::FullDisk(_) => {}
             Self::Pending(namespace, name) => apply(fixture, &pending(namespace, name)?)?,
             Self::Stalled(message) => sandbox.flux_stall(message),
-            Self::GitDenied(message) => sandbox.lock_git(Some(message))?,
+            Self::GitDenied(status) => sandbox.lock_git(Some(status))?,
             Self::WrongAgeKey => drop(fs::copy(sandbox.other_age_key(), checkout.root().join("age.key"))?),
         }
         Ok(None)

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::{HOSTS, listen};
+use crate::git_server::{self, GitServer};
 use crate::http::{content_length, header, read_head, tls_config};
 use crate::pki::Identity;
 
@@ -212,7 +213,7 @@ impl Faults {
 
 /// The proxy. Dropping it ends it.
 #[derive(Debug)]
-pub(super) struct Front {
+pub(crate) struct Front {
     address: SocketAddr,
     faults: Arc<Faults>,
     stop: Arc<AtomicBool>,
@@ -220,13 +221,15 @@ pub(super) struct Front {
 }
 
 impl Front {
-    pub(super) fn start(identity: &Identity, registry: &Path) -> Result<Self> {
+    /// Starts a proxy with its own faults to the socket of a registry, and to a Git server, which has no faults.
+    pub(super) fn start(identity: &Identity, registry: &Path, git: Option<Arc<GitServer>>) -> Result<Self> {
         let (listener, address) = listen()?;
         let faults = Arc::new(Faults::default());
         let stop = Arc::new(AtomicBool::new(false));
         let served = Served {
             tls: Arc::new(tls_config(identity)?),
             registry: registry.to_owned(),
+            git,
             faults: Arc::clone(&faults),
         };
         let stopped = Arc::clone(&stop);
@@ -244,8 +247,9 @@ impl Front {
         Ok(Self { address, faults, stop, accept: Some(accept) })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     pub(super) fn faults(&self) -> &Faults {
@@ -269,6 +273,7 @@ impl Drop for Front {
 struct Served {
     tls: Arc<ServerConfig>,
     registry: PathBuf,
+    git: Option<Arc<GitServer>>,
     faults: Arc<Faults>,
 }
 
@@ -279,7 +284,8 @@ impl Served {
             return Ok(());
         };
         let host = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(':').next());
-        if !host.is_some_and(|host| HOSTS.contains(&host)) {
+        let git = self.git.as_ref().filter(|_| host == Some(git_server::host_and_path().0));
+        if git.is_none() && !host.is_some_and(|host| HOSTS.contains(&host)) {
             stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
             return Ok(());
         }
@@ -290,6 +296,11 @@ impl Served {
         while let Some(head) = read_head(&mut stream)? {
             let mut body = vec![0; content_length(&head)?];
             stream.read_exact(&mut body)?;
+            if let Some(git) = git {
+                stream.write_all(&git.answer(&head, &body)?)?;
+                stream.flush()?;
+                continue;
+            }
             let request = head.split(' ').take(2).collect::<Vec<_>>().join(" ");
             match self.faults.meet(&request) {
                 Some(Fault::Reset) => {

@@ -154,8 +154,22 @@ pub(super) const KUSTOMIZE_CONTROLLER: Tool = Tool {
     files: &["kustomize-controller"],
     probe: None,
     source: Source::Module {
-        folder: "kustomize-controller",
+        folder: "flux",
         packages: &["github.com/fluxcd/kustomize-controller"],
+        tags: "",
+        ldflags: "",
+    },
+    used_by: UsedBy::Clusters,
+};
+
+pub(super) const SOURCE_CONTROLLER: Tool = Tool {
+    name: "source-controller",
+    version: "1.7.3",
+    files: &["source-controller"],
+    probe: None,
+    source: Source::Module {
+        folder: "flux",
+        packages: &["github.com/fluxcd/source-controller"],
         tags: "",
         ldflags: "",
     },
@@ -225,6 +239,8 @@ pub(super) const SOURCE_CRDS: Tool = Tool {
         "source.toolkit.fluxcd.io_buckets.yaml",
         "source.toolkit.fluxcd.io_externalartifacts.yaml",
         "source.toolkit.fluxcd.io_gitrepositories.yaml",
+        "source.toolkit.fluxcd.io_helmcharts.yaml",
+        "source.toolkit.fluxcd.io_helmrepositories.yaml",
         "source.toolkit.fluxcd.io_ocirepositories.yaml",
     ],
     probe: None,
@@ -236,7 +252,7 @@ pub(super) const SOURCE_CRDS: Tool = Tool {
 };
 
 /// All tools, in the order in which they are built: the largest first, so that its downloads overlap with other work.
-pub(super) const ALL: [&Tool; 14] = [
+pub(super) const ALL: [&Tool; 15] = [
     &HELM,
     &KUBERNETES,
     &KWOK,
@@ -245,6 +261,7 @@ pub(super) const ALL: [&Tool; 14] = [
     &REGISTRY,
     &HELMFILE,
     &KUSTOMIZE_CONTROLLER,
+    &SOURCE_CONTROLLER,
     &KWOK_STAGES,
     &KUSTOMIZE_CRDS,
     &SOURCE_CRDS,

@@ -111,15 +111,12 @@ pub(super) const FAULTS: &[Fault] = &[
         ..fault(
             "git-auth",
             "Git server rejects the credentials",
-            &[Injection::GitDenied(
-                "failed to checkout and determine revision: unable to clone 'ssh://git@example.org/home.git': ssh: handshake \
-                 failed: ssh: unable to authenticate, attempted methods [none publickey], no supported methods remain",
-            )],
+            &[Injection::GitDenied(401)],
             expect(
                 6,
                 "GitRepository flux-system/flux-system",
-                &["the Git server rejects the key of Flux"],
-                "FLUX_GIT_PULL_SECRET",
+                &["the Git server requires a login for this URL"],
+                "instance.sync.pullSecret",
             ),
             Plain::Blind,
         )
