@@ -99,6 +99,36 @@ fn flux_syncs_only_with_the_right_key() {
     sandbox.push().unwrap();
     assert_ne!(digest(), before);
     wait_for("what was pushed", LIMIT, || sandbox.get("/api/v1/namespaces/pushed")).unwrap();
+
+    // The chart sources of HelmReleases.
+    let manifest = sandbox.folder().join("sources.yaml");
+    std::fs::write(&manifest, SOURCES).unwrap();
+    sandbox.kubectl(&["apply", "--filename", &manifest.to_string_lossy()]).unwrap();
+    let source =
+        |name: &str| REPOSITORY.replace("gitrepositories/flux-system", &format!("ocirepositories/{name}"));
+    let message = wait_condition(&sandbox, &source("cilium"), "Ready", "True");
+    assert!(message.contains("stored artifact for digest '1.18.6@sha256:"), "{message}");
+    let message = wait_condition(&sandbox, &source("missing"), "Ready", "False");
+    assert!(message.contains("MANIFEST_UNKNOWN"), "{message}");
 }
 
 const NEW: &str = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: pushed\n";
+
+const SOURCES: &str = "\
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: OCIRepository
+metadata: {name: cilium, namespace: flux-system}
+spec:
+  interval: 1h
+  url: oci://quay.io/cilium/charts/cilium
+  ref: {tag: 1.18.6}
+  layerSelector: {mediaType: application/vnd.cncf.helm.chart.content.v1.tar+gzip, operation: copy}
+---
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: OCIRepository
+metadata: {name: missing, namespace: flux-system}
+spec:
+  interval: 1h
+  url: oci://quay.io/cilium/charts/cilium
+  ref: {tag: 0.0.0}
+";
