@@ -30,7 +30,7 @@ struct Cli {
 enum Cmd {
     /// Start the sandbox in the background
     ///
-    /// The first start builds the tools of the sandbox with Go, which takes about a quarter of an hour on two cores.
+    /// The first start builds the tools of the sandbox with Go, which takes 15 to 20 minutes on two cores.
     Up,
     /// Print the environment of the running sandbox, for `eval "$(cargo sandbox env)"`
     Env,

@@ -1,7 +1,7 @@
 //! A real Kubernetes control plane, registry and Flux on one machine, without containers and without the internet.
 //!
-//! etcd, kube-apiserver, kube-controller-manager, kube-scheduler and Flux' kustomize-controller are the real programs. kwok
-//! simulates the kubelet, and the sandbox itself simulates the CNI, flux-operator and source-controller. The registry serves
+//! etcd, kube-apiserver, kube-controller-manager, kube-scheduler and Flux' source-controller and kustomize-controller are the
+//! real programs. kwok simulates the kubelet, and the sandbox itself simulates the CNI and flux-operator. The registry serves
 //! ghcr.io and quay.io.
 
 mod audit;
