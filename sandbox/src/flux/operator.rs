@@ -15,6 +15,8 @@ use crate::time::now;
 
 const CRD: &str = "fluxinstances.fluxcd.controlplane.io";
 
+/// The version of Flux that the operator installs.
+const VERSION: &str = "v2.7.5";
 /// The revision of the Flux distribution that the status reports.
 const REVISION: &str = "v2.7.5@sha256:5c2a5b9f6cd0c4b5d0f6c4ae9b1f3d2c7e8a90b1c2d3e4f5061728394a5b6c7d";
 
@@ -113,18 +115,18 @@ impl Operator {
                 FluxBehavior::NeverReady => {
                     vec![("Ready", "Unknown", "Progressing", "Reconciliation in progress".to_owned())]
                 }
-                FluxBehavior::Stalls(message) => vec![
-                    ("Stalled", "True", "BuildFailed", message.clone()),
-                    ("Ready", "False", "BuildFailed", message.clone()),
-                ],
-                FluxBehavior::Works => match self.install(state, &instance) {
-                    Ok(()) => vec![(
-                        "Ready",
-                        "True",
-                        "ReconciliationSucceeded",
-                        "Reconciliation finished".to_owned(),
-                    )],
-                    Err(error) => vec![("Ready", "False", "ReconciliationFailed", format!("{error:#}"))],
+                FluxBehavior::Stalls(message) => stalled(message),
+                FluxBehavior::Works => match build(&instance) {
+                    Err(error) => stalled(&format!("build failed: {error:#}")),
+                    Ok(objects) => match self.install(state, &instance, &objects) {
+                        Ok(()) => vec![(
+                            "Ready",
+                            "True",
+                            "ReconciliationSucceeded",
+                            "Reconciliation finished".to_owned(),
+                        )],
+                        Err(error) => vec![("Ready", "False", "ReconciliationFailed", format!("{error:#}"))],
+                    },
                 },
             };
             // After an outage, the API server sends the FluxInstance again.
@@ -132,7 +134,7 @@ impl Operator {
         }
     }
 
-    fn install(&self, state: &mut State, instance: &Value) -> Result<()> {
+    fn install(&self, state: &mut State, instance: &Value, objects: &[Value]) -> Result<()> {
         if is_current(instance) && is_true(instance, "Ready") {
             return Ok(());
         }
@@ -141,22 +143,7 @@ impl Operator {
             state.installed = true;
             self.changed.notify_all();
         }
-        let sync = &instance["spec"]["sync"];
-        if sync.is_null() {
-            return Ok(());
-        }
-        if sync["kind"] != "GitRepository" {
-            bail!(
-                "the sandbox cannot simulate a sync of kind `{}`",
-                sync["kind"].as_str().unwrap_or_default()
-            );
-        }
-        let patches = instance["spec"]["kustomize"]["patches"].as_array().cloned().unwrap_or_default();
-        for mut object in sync_objects(instance)? {
-            patch::apply(&mut object, &patches)?;
-            self.client.apply(&path_of(&object)?, &object)?;
-        }
-        Ok(())
+        objects.iter().try_for_each(|object| self.client.apply(&path_of(object)?, object).map(drop))
     }
 
     fn install_crds(&self) -> Result<()> {
@@ -209,6 +196,32 @@ impl Operator {
     }
 }
 
+type Conditions = Vec<(&'static str, &'static str, &'static str, String)>;
+
+fn stalled(message: &str) -> Conditions {
+    vec![
+        ("Stalled", "True", "BuildFailed", message.to_owned()),
+        ("Ready", "False", "BuildFailed", message.to_owned()),
+    ]
+}
+
+/// The objects for the sync of a FluxInstance, patched; none without a sync.
+fn build(instance: &Value) -> Result<Vec<Value>> {
+    let sync = &instance["spec"]["sync"];
+    if sync.is_null() {
+        return Ok(Vec::new());
+    }
+    if sync["kind"] != "GitRepository" {
+        bail!("the sandbox cannot simulate a sync of kind `{}`", sync["kind"].as_str().unwrap_or_default());
+    }
+    let patches = instance["spec"]["kustomize"]["patches"].as_array().cloned().unwrap_or_default();
+    let mut objects = sync_objects(instance)?;
+    for object in &mut objects {
+        patch::apply(object, &patches)?;
+    }
+    Ok(objects.into())
+}
+
 /// The GitRepository and the Kustomization that flux-operator creates, named after `sync.name` or the namespace.
 fn sync_objects(instance: &Value) -> Result<[Value; 2]> {
     let sync = &instance["spec"]["sync"];
@@ -218,17 +231,18 @@ fn sync_objects(instance: &Value) -> Result<[Value; 2]> {
     let metadata = json!({
         "name": name,
         "namespace": namespace,
+        "annotations": {
+            "kustomize.toolkit.fluxcd.io/prune": "Disabled",
+            "kustomize.toolkit.fluxcd.io/ssa": "Ignore",
+        },
         "labels": {
+            "app.kubernetes.io/instance": namespace,
             "app.kubernetes.io/managed-by": "flux-operator",
+            "app.kubernetes.io/part-of": "flux",
+            "app.kubernetes.io/version": VERSION,
             "fluxcd.controlplane.io/name": instance["metadata"]["name"],
             "fluxcd.controlplane.io/namespace": namespace,
         },
-        "ownerReferences": [{
-            "apiVersion": instance["apiVersion"],
-            "kind": instance["kind"],
-            "name": instance["metadata"]["name"],
-            "uid": instance["metadata"]["uid"],
-        }],
     });
     let interval = sync["interval"].as_str().unwrap_or("1m");
     let mut repository = json!({
@@ -280,4 +294,67 @@ fn is_true(object: &Value, kind: &str) -> bool {
 fn is_current(instance: &Value) -> bool {
     condition(instance, "Ready")
         .is_some_and(|condition| condition["observedGeneration"] == instance["metadata"]["generation"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The objects are those of flux-operator 0.59.0 for this FluxInstance, without the API server's defaults.
+    #[test]
+    fn objects_are_those_of_the_real_operator() {
+        let instance = json!({
+            "metadata": {"name": "flux", "namespace": "flux-system"},
+            "spec": {
+                "sync": {
+                    "kind": "GitRepository", "url": "https://git.sandbox.test/home.git", "interval": "1m",
+                    "ref": "refs/heads/main", "path": "kubernetes/flux/cluster", "pullSecret": "deploy-key",
+                },
+                "kustomize": {"patches": [
+                    {
+                        "target": {"kind": "Kustomization"},
+                        "patch": "- op: add\n  path: /spec/decryption\n  value: {provider: sops, secretRef: {name: sops-age}}\n",
+                    },
+                    {
+                        "target": {"kind": "GitRepository", "name": "flux-system"},
+                        "patch": "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: flux-system}\nspec:\n  timeout: 2m\n",
+                    },
+                ]},
+            },
+        });
+        let [repository, kustomization] = &build(&instance).unwrap()[..] else { panic!("two objects") };
+        let metadata = json!({
+            "name": "flux-system",
+            "namespace": "flux-system",
+            "annotations": {
+                "kustomize.toolkit.fluxcd.io/prune": "Disabled",
+                "kustomize.toolkit.fluxcd.io/ssa": "Ignore",
+            },
+            "labels": {
+                "app.kubernetes.io/instance": "flux-system",
+                "app.kubernetes.io/managed-by": "flux-operator",
+                "app.kubernetes.io/part-of": "flux",
+                "app.kubernetes.io/version": "v2.7.5",
+                "fluxcd.controlplane.io/name": "flux",
+                "fluxcd.controlplane.io/namespace": "flux-system",
+            },
+        });
+        let expected = json!({
+            "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository", "metadata": metadata,
+            "spec": {
+                "interval": "1m", "ref": {"name": "refs/heads/main"}, "secretRef": {"name": "deploy-key"},
+                "timeout": "2m", "url": "https://git.sandbox.test/home.git",
+            },
+        });
+        assert_eq!(*repository, expected);
+        let expected = json!({
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "metadata": metadata,
+            "spec": {
+                "decryption": {"provider": "sops", "secretRef": {"name": "sops-age"}},
+                "interval": "10m", "path": "kubernetes/flux/cluster", "prune": true,
+                "sourceRef": {"kind": "GitRepository", "name": "flux-system"},
+            },
+        });
+        assert_eq!(*kustomization, expected);
+    }
 }

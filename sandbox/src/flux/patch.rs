@@ -16,8 +16,9 @@ pub(super) fn apply(object: &mut Value, patches: &[Value]) -> Result<()> {
                     operate(object, operation)?;
                 }
             }
-            merge @ Value::Object(_) => merge_into(object, merge),
-            _ => bail!("a patch is neither a list of operations nor an object"),
+            // As kustomize, also where the target is named.
+            merge @ Value::Object(_) if merge["kind"].is_string() => merge_into(object, merge),
+            _ => bail!("unable to parse SM or JSON patch from [patch: {text:?}]"),
         }
     }
     Ok(())
@@ -122,11 +123,17 @@ mod tests {
     fn objects_are_merged() {
         let patches = [json!({
             "target": {"kind": "Kustomization", "name": "flux-system"},
-            "patch": "spec: {wait: true, prune: null}",
+            "patch": "kind: Kustomization\nmetadata: {name: flux-system}\nspec: {wait: true, prune: null}",
         })];
         let mut object = kustomization();
         apply(&mut object, &patches).unwrap();
         assert_eq!(object["spec"], json!({"wait": true}));
+    }
+
+    #[test]
+    fn a_part_of_an_object_is_an_error() {
+        let patches = [json!({"target": {"kind": "Kustomization"}, "patch": "spec: {wait: true}"})];
+        assert!(apply(&mut kustomization(), &patches).is_err());
     }
 
     #[test]
