@@ -1,5 +1,6 @@
-//! Flux: a simulated flux-operator, and the real source-controller and kustomize-controller.
+//! Flux: a simulated flux-operator and helm-controller, and the real source-controller and kustomize-controller.
 
+mod helm;
 mod operator;
 mod patch;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
+use self::helm::HelmController;
 use self::operator::Operator;
 use crate::control_plane::{ControlPlane, free_port};
 use crate::git_server::GitServer;
@@ -61,13 +63,20 @@ impl Flux {
         registry: &Registry,
     ) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let operator = Arc::new(Operator::new(plane.client(&account("flux-operator"))?, tools.flux_crds()?));
+        let operator = Arc::new(Operator::new(
+            plane.client(&account("flux-operator"))?,
+            tools.flux_crds()?.into_iter().chain([helm::crd()]).collect(),
+        ));
         let git = Arc::new(GitServer::new(&folder.join("git-server"), git)?);
         let front = registry.with_git(Arc::clone(&git))?;
         let controller = |name, program| Controller::new(name, program, plane, watchdog, folder);
         let source = controller("source-controller", tools.source_controller())?;
         let kustomize = controller("kustomize-controller", tools.kustomize_controller())?;
         let (proxy, ca_file) = (front.url(), registry.ca_file().to_owned());
+        let kubeconfig = folder.join("helm-controller.kubeconfig");
+        plane.write_kubeconfig(&kubeconfig, &account("helm-controller"))?;
+        let client = plane.client(&account("helm-controller"))?;
+        let helm = HelmController::new(client, tools.helm(), folder, kubeconfig, &proxy, &ca_file);
         let mut flux = Self {
             stop,
             operator,
@@ -79,6 +88,7 @@ impl Flux {
         };
         flux.spawn(Operator::watch_deployment);
         flux.spawn(Operator::watch_instances);
+        flux.spawn(move |_, stop| helm.watch(stop));
         let controllers = Arc::clone(&flux.controllers);
         flux.spawn(move |operator, stop| {
             if operator.wait_installed(stop) {
