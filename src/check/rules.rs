@@ -194,7 +194,7 @@ mod tests {
             with(&|world| {
                 let live = world.live_mut();
                 live.may_everything = Ok(false);
-                live.not_ready = Ok(Some("[-]etcd failed".to_owned()));
+                live.not_ready = Ok(Some("checks of /readyz failed: etcd".to_owned()));
                 live.api_host_refused = Ok(Some("certificate is valid for a".to_owned()));
                 live.kubelet =
                     Ok(Kubelet { node: "a".to_owned(), cluster_dns: vec!["10.43.0.99".to_owned()] });

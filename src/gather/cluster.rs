@@ -274,12 +274,13 @@ async fn ready(tools: &Toolbox, releases: impl Iterator<Item = &Release>) -> Res
     });
     let (answer, api_host_refused) =
         tokio::join!(tools.ask(Call::get("/readyz").soon()), api_host_refused(tools, host.as_deref()));
-    let not_ready = match answer.and_then(Answer::good).map(drop) {
+    let failed = answer.as_ref().ok().and_then(Answer::failed_checks);
+    let not_ready = match (failed, answer.and_then(Answer::good).map(drop)) {
+        (Some(failed), _) => Ok(Some(format!("checks of /readyz failed: {failed}"))),
         // A timeout does not show whether it is ready.
-        Err(error) if error.is_late() => Err(error.to_string()),
-        answer => match known(answer)? {
+        (None, Err(error)) if error.is_late() => Err(error.to_string()),
+        (None, answer) => match known(answer)? {
             Ok(()) => Ok(None),
-            // The body contains lines such as `[-]etcd failed: …`.
             Err(words)
                 if words.contains("readyz")
                     || words.contains("ServiceUnavailable")

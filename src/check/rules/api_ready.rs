@@ -37,9 +37,9 @@ mod tests {
     fn the_message_of_the_server_is_reported() {
         let mut world = World::healthy();
         assert_eq!(world.ask(&RULE), Answer::Ok);
-        world.live_mut().not_ready = Ok(Some("[-]etcd failed: reason withheld".to_owned()));
+        world.live_mut().not_ready = Ok(Some("checks of /readyz failed: etcd".to_owned()));
         assert_eq!(world.found(&RULE), [(Error, "API server is not ready".to_owned())]);
-        assert_eq!(world.detail(&RULE, "reason"), "[-]etcd failed: reason withheld");
+        assert_eq!(world.detail(&RULE, "reason"), "checks of /readyz failed: etcd");
         assert_eq!(world.fix(&RULE), "wait a minute, then check `journalctl -u k3s` on the servers");
         "v1.33.6+rke2r1".clone_into(&mut world.live_mut().version);
         assert_eq!(world.fix(&RULE), "wait a minute, then check `journalctl -u rke2-server` on the servers");

@@ -15,7 +15,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many failed checks of `/readyz` are logged by name.
+/// How many failed checks of `/readyz` are named.
 const MAX_NAMED: usize = 3;
 
 /// What k3s answers to every request until it starts the API server, and then until the API server listens.
@@ -62,14 +62,17 @@ impl Answer {
         }
     }
 
-    /// The names of the checks that `/readyz` reports as failed; none if the server is ready or reports no checks.
-    fn failed_checks(&self) -> Vec<String> {
+    /// The names of the checks that `/readyz` reports as failed; `None` if the server is ready or reports no checks.
+    pub(crate) fn failed_checks(&self) -> Option<String> {
         if self.status != 500 {
-            return Vec::new();
+            return None;
         }
         let text = String::from_utf8_lossy(&self.body);
-        let failed = text.lines().filter_map(|line| line.strip_prefix("[-]"));
-        failed.filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect()
+        let failed = text.lines().filter_map(|line| line.strip_prefix("[-]")?.split_whitespace().next());
+        let failed: Vec<_> = failed.collect();
+        let more = if failed.len() > MAX_NAMED { ", …" } else { "" };
+        let named = failed.iter().take(MAX_NAMED).copied().collect::<Vec<_>>().join(", ");
+        (!named.is_empty()).then(|| format!("{named}{more}"))
     }
 }
 
@@ -84,20 +87,17 @@ impl Toolbox {
         let start = Instant::now();
         let mut waited = false;
         loop {
-            let failed = self.ask(Call::get("/readyz")).await?.failed_checks();
-            if failed.is_empty() {
+            let Some(failed) = self.ask(Call::get("/readyz")).await?.failed_checks() else {
                 if waited {
                     tracing::info!(after = %seconds(start.elapsed()), "API server is ready");
                 }
                 return Ok(());
-            }
+            };
             if start.elapsed() >= READY_TIMEOUT || self.clock.left() <= POLL_INTERVAL * 2 {
                 return Ok(());
             }
             if !waited {
                 waited = true;
-                let more = if failed.len() > MAX_NAMED { ", …" } else { "" };
-                let failed = format!("{}{more}", failed[..failed.len().min(MAX_NAMED)].join(", "));
                 let timeout = format!("{}s", READY_TIMEOUT.as_secs());
                 tracing::info!(failed, timeout, "API server is not ready, waiting for it");
             }
@@ -150,9 +150,10 @@ mod tests {
     #[test]
     fn failed_checks_are_named() {
         let body = "[+]ping ok\n[-]informer-sync failed: reason withheld\n[+]etcd ok\n[-]poststarthook/x failed: reason withheld\nreadyz check failed\n";
-        assert_eq!(answer(500, body).failed_checks(), ["informer-sync", "poststarthook/x"]);
-        assert_eq!(answer(500, "EOF").failed_checks(), [""; 0]);
-        assert_eq!(answer(200, "ok").failed_checks(), [""; 0]);
+        let failed = |status, body| answer(status, body).failed_checks().unwrap_or_default();
+        assert_eq!(failed(500, body), "informer-sync, poststarthook/x");
+        assert_eq!(failed(500, &"[-]a failed\n".repeat(4)), "a, a, a, …");
+        assert_eq!([failed(500, "EOF"), failed(200, "ok")], [""; 2]);
     }
 
     proptest::proptest! {
