@@ -7,8 +7,11 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::audit::{AuditEvent, AuditLog, Mark};
@@ -17,7 +20,7 @@ use crate::flux::{Flux, FluxBehavior};
 use crate::git_folder::{GIT_PATH, GIT_REF, GIT_URL, GitFolder, GitSecret, age_key};
 use crate::kube::Client;
 use crate::nodes::{CILIUM_NODE_ARGS, Nodes};
-use crate::process::{Service, Watchdog, run};
+use crate::process::{Service, Watchdog, run, wait_for};
 use crate::registry::Registry;
 use crate::restart::Restart;
 use crate::stages::{Hold, Stages};
@@ -266,6 +269,17 @@ impl Sandbox {
         self.plane().as_mut().context("the sandbox has stopped")?.start_api_server(false)
     }
 
+    /// Makes the API server end itself: until it has, `/readyz` fails, and everything else still works.
+    pub fn api_end(&self) -> Result<()> {
+        let all = self.processes();
+        let (_, pid) =
+            all.iter().find(|(name, _)| name == "kube-apiserver").context("the API server is not running")?;
+        kill(Pid::from_raw(i32::try_from(*pid)?), Signal::SIGTERM)?;
+        wait_for("the API server to be no longer ready", Duration::from_secs(30), || {
+            Ok((self.client.get_raw("/readyz")?.0 != 200).then_some(()))
+        })
+    }
+
     /// Restarts the API server like k3s does, and waits until it is ready.
     pub fn api_restart(&self, restart: Restart) -> Result<()> {
         self.api_stop();
@@ -375,6 +389,11 @@ impl Sandbox {
     /// The kubeconfig of the programs under test.
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.join("kubeconfig")
+    }
+
+    /// Writes a kubeconfig for the programs under test whose certificate has expired.
+    pub fn write_expired_kubeconfig(&self, path: &Path) -> Result<()> {
+        self.plane().as_ref().context("the sandbox has stopped")?.write_expired_kubeconfig(path, ADMIN)
     }
 
     /// The folder that simulates the Git repository.

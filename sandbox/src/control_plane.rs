@@ -115,6 +115,12 @@ impl ControlPlane {
         write_kubeconfig(path, &self.server(), self.authority.cert(), &identity)
     }
 
+    /// As [`Self::write_kubeconfig`], with a certificate that has expired.
+    pub(crate) fn write_expired_kubeconfig(&self, path: &Path, user: &str) -> Result<()> {
+        let identity = self.authority.expired_client(user, MASTERS)?;
+        write_kubeconfig(path, &self.server(), self.authority.cert(), &identity)
+    }
+
     /// The port of the kubelet of all nodes at 127.0.0.1.
     pub(crate) fn kubelet_port(&self) -> u16 {
         self.kubelet_port
@@ -258,6 +264,8 @@ impl ControlPlane {
                 .arg("--bind-address=127.0.0.1")
                 .arg(format!("--secure-port={}", self.port))
                 .arg(format!("--permit-port-sharing={shares_port}"))
+                // After SIGTERM, it answers for so long without being ready; the sandbox stops it with SIGKILL.
+                .arg("--shutdown-delay-duration=2m")
                 // The endpoint of the Service `kubernetes` cannot be a loopback address; this one is reserved for documentation.
                 .arg("--advertise-address=192.0.2.10")
                 .arg(format!("--service-cluster-ip-range={SERVICE_CIDR}"))

@@ -68,9 +68,13 @@ impl Authority {
 
     /// A client certificate: Kubernetes uses the common name as user and the organisation as group.
     pub(crate) fn client(&self, user: &str, group: &str) -> Result<Identity> {
-        let mut params = CertificateParams::new(Vec::new())?;
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        params.distinguished_name = subject(user, Some(group));
+        self.sign(client(user, group)?)
+    }
+
+    /// As [`Self::client`], valid until the year 2000.
+    pub(crate) fn expired_client(&self, user: &str, group: &str) -> Result<Identity> {
+        let mut params = client(user, group)?;
+        params.not_after = date_time_ymd(2000, 1, 1);
         self.sign(params)
     }
 
@@ -88,6 +92,13 @@ fn server(names: &[&str]) -> Result<CertificateParams> {
     let mut params = CertificateParams::new(names)?;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.distinguished_name = subject("sandbox", None);
+    Ok(params)
+}
+
+fn client(user: &str, group: &str) -> Result<CertificateParams> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.distinguished_name = subject(user, Some(group));
     Ok(params)
 }
 

@@ -218,17 +218,16 @@ fn addresses(table: &mut Table<'_>) {
         || fixture.apply(SQUATTER),
         || fixture.delete(SQUATTER),
     );
-    let hosts: [(&str, &str, &str, &[&str]); 2] = [
-        ("API host with a scheme", "https://10.0.0.10:6443", "api-host", &["https://10.0.0.10:6443"]),
+    let hosts: [(&str, [&str; 3], &[&str]); 2] = [
+        ("https://10.0.0.10:6443", ["API host with a scheme", "api-host", "✗"], &["https://10.0.0.10:6443"]),
         (
-            "API host that is not in the certificate",
             "api.example.org",
-            "api-host-cert",
+            ["API host that is not in the certificate", "api-host-cert", "✗"],
             &["api.example.org", "tls-san"],
         ),
     ];
-    for (name, host, rule, words) in hosts {
-        table.check_with(&problem(name, rule, "✗", words), none, none, &["check"], |k3s_boot| {
+    for (host, [name, rule, mark], words) in hosts {
+        table.check_with(&problem(name, rule, mark, words), none, none, &["check"], |k3s_boot| {
             k3s_boot.env("K3S_API_HOST", host)
         });
     }

@@ -26,6 +26,7 @@ mod k3s_and_nodes;
 mod kills;
 mod layouts;
 mod manifests;
+mod many_problems;
 mod namespaces;
 mod original_files;
 mod pins;

@@ -1,5 +1,9 @@
 //! A table of problems and the output of `check` for each.
 
+use std::path::Path;
+
+use k3s_boot::internals::rule_ids;
+
 use super::fixture::{Fixture, Invocation, RunResult};
 
 /// A problem.
@@ -42,7 +46,17 @@ impl<'a> Table<'a> {
         set_up();
         let ran = change(self.fixture.k3s_boot(args)).run();
         reset();
-        self.add(problem, &ran);
+        self.check_all(std::slice::from_ref(problem), &ran);
+    }
+
+    /// Checks that one run of `check` has reported all of these problems, with an error exactly if one of them is one.
+    #[track_caller]
+    pub(crate) fn check_all(&mut self, problems: &[Problem<'_>], ran: &RunResult) {
+        for problem in problems {
+            self.add(problem, ran);
+        }
+        let is_error = problems.iter().any(|problem| problem.mark == "✗");
+        assert_eq!(ran.code, Some(i32::from(is_error)), "{}", problems[0].name);
     }
 
     #[track_caller]
@@ -55,7 +69,6 @@ impl<'a> Table<'a> {
         let block = block.unwrap_or_else(|| {
             panic!("{name}: no `{mark} {rule}` with {texts:?} in\n{}{}", ran.stdout, ran.stderr)
         });
-        assert_eq!(ran.code, Some(i32::from(*mark == "✗")), "{name}");
         let line: Vec<_> = block.lines().map(str::trim).collect();
         self.rows.push(format!("| `{rule}` | {name} | {} |", line.join(" · ").replace('|', "\\|")));
     }
@@ -110,3 +123,35 @@ pub(crate) fn problem<'a>(name: &'a str, rule: &'a str, mark: &'a str, texts: &'
 
 /// Sets up or removes nothing.
 pub(crate) fn none() {}
+
+/// The text of all tests in this folder, each run of white space as one space.
+fn tests(folder: &Path) -> String {
+    let mut text = String::new();
+    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            text.push_str(&tests(&path));
+        } else {
+            let file = std::fs::read_to_string(&path).unwrap();
+            text.extend(file.split_whitespace().flat_map(|word| [word, " "]));
+        }
+    }
+    text
+}
+
+/// Each rule reports a problem of a real repository or a real control plane in one of these tests: its ID stands before the mark
+/// of a problem that a test expects, or in a [`super::fixes`] scenario, which fails without a finding.
+#[test]
+fn every_rule_reports_a_real_problem() {
+    let tests = tests(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real"));
+    let is_real = |rule: &&str| {
+        let problem = ["✗", "!", "i"].iter().any(|mark| {
+            ["", "mark: "].iter().any(|key| tests.contains(&format!("\"{rule}\", {key}\"{mark}\"")))
+        });
+        problem
+            || ["fixture", "&fixture"]
+                .iter()
+                .any(|name| tests.contains(&format!("Scenario::new({name}, \"{rule}\")")))
+    };
+    let missing: Vec<_> = rule_ids().filter(|rule| !is_real(rule)).collect();
+    assert_eq!(missing, [""; 0], "no real problem makes these rules report something");
+}

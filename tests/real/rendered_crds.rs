@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fixture::Fixture;
+use super::problem_table::{Table, none, problem};
 use super::small_charts::{CRDS, releases, write};
 
 const FINE: &str = "    name: fine\n    namespace: media\n";
@@ -67,6 +68,9 @@ fn fixture() -> Fixture {
 #[test]
 fn crds_of_charts_are_applied_and_nothing_else() {
     let fixture = fixture();
+    let closed = ["release: crds-only/closed", "set provider"];
+    let mut table = Table::new(&fixture);
+    table.check(&problem("chart of a CRD helmfile that needs a value", "crds", "!", &closed), none, none);
     let ran = fixture.k3s_boot(&["diff"]).run();
     ran.assert().code(0);
     for (_, plural) in PLACES {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::fixture::{Fixture, Invocation};
+use super::problem_table::{Problem, Table, problem};
 use super::small_charts::{APPS, releases, write};
 
 /// A secret value that errors could quote.
@@ -20,20 +21,20 @@ fn with_helm_3(fixture: &Fixture) -> PathBuf {
     bin
 }
 
-/// Runs `check` and these commands, which must fail with this helm.
+/// Runs `check`, which must report the problem, and these commands, which must fail, with this helm.
 #[track_caller]
-fn refused(fixture: &Fixture, helm_3: Option<&PathBuf>, commands: &[&[&str]], words: &[&str]) {
+fn refused(fixture: &Fixture, helm_3: Option<&PathBuf>, commands: &[&[&str]], problem: &Problem<'_>) {
     let with_helm = |k3s_boot: Invocation<'_>| match helm_3 {
         Some(bin) => k3s_boot.env("PATH", bin).run(),
         None => k3s_boot.run(),
     };
     let mark = fixture.sandbox.audit_mark().unwrap();
     let check = with_helm(fixture.k3s_boot(&["check"]));
-    check.assert().code(1);
+    Table::new(fixture).check_all(std::slice::from_ref(problem), &check);
     for command in commands {
         let ran = with_helm(fixture.k3s_boot(command));
         ran.assert().code(1);
-        for word in words {
+        for word in [problem.name].iter().chain(problem.texts) {
             assert!(ran.stderr.contains(word), "no `{word}` in {}", ran.stderr);
         }
     }
@@ -53,10 +54,10 @@ fn failed_rendering_is_an_error() {
     fixture.add_secret(CANARY);
     let helm_3 = with_helm_3(&fixture);
     write(&fixture, &releases(&[FINE]));
-    let broken = format!(
+    let release = format!(
         "  - name: broken\n    namespace: media\n    chart: ../charts/broken\n    values: [{{a: {CANARY}}}]\n"
     );
-    fixture.write(APPS, &format!("{}{broken}", releases(&[FINE])));
+    fixture.write(APPS, &format!("{}{release}", releases(&[FINE])));
     fixture.write("bootstrap/charts/broken/Chart.yaml", "apiVersion: v2\nname: broken\nversion: 1.0.0\n");
     let cases = [
         ("a: {{ .Values.deep.er }}\n", "nil pointer evaluating interface {}.er"),
@@ -65,12 +66,12 @@ fn failed_rendering_is_an_error() {
         ("{{ range $x := .Values.a }}\n{{ end }}\n", "range can't iterate over"),
         ("a: {{ .Values.a }}: b: c\n", "YAML parse error on broken/templates/x.yaml"),
     ];
-    let release = "Chart cannot be rendered with its values release=\"media/broken\"";
+    let broken = "Chart cannot be rendered with its values release=\"media/broken\"";
     for (number, (template, words)) in cases.into_iter().enumerate() {
         fixture.write("bootstrap/charts/broken/templates/x.yaml", template);
         let commands = if number == 0 { &COMMANDS } else { &COMMANDS[..1] };
         for helm in [None, Some(&helm_3)] {
-            refused(&fixture, helm, commands, &[release, words]);
+            refused(&fixture, helm, commands, &problem(broken, "renders", "✗", &[words]));
         }
     }
     // Without it, the same run succeeds.
@@ -107,7 +108,8 @@ fn missing_requirement_is_an_error() {
     for (keys, helms, words) in cases {
         write(&fixture, &releases(&[&format!("{FINE}{keys}")]));
         for helm in helms {
-            refused(&fixture, *helm, &COMMANDS[..1], &[words, "release=\"media/fine\""]);
+            let name = format!("{words} release=\"media/fine\"");
+            refused(&fixture, *helm, &COMMANDS[..1], &problem(&name, "helm-features", "✗", &[words]));
         }
     }
 }

@@ -8,6 +8,7 @@ use super::fixture::{Fixture, RunResult, Running};
 use super::helm_and_flux::{install_crd, record, with_status};
 use super::k3s_and_nodes::{GOOD_ARGS, node_args};
 use super::manifests::BUNDLED_COREDNS;
+use super::problem_table::{Table, none, problem};
 
 const VALUES: &str = "bootstrap/templates/values.yaml.gotmpl";
 const COREDNS: &str = "oci://ghcr.io/coredns/charts/coredns";
@@ -198,6 +199,7 @@ fn equivalent_values_are_not_synced() {
     ];
     helm(&fixture, &upgrade);
     let words = ["Release is newer in the cluster than in the helmfile", "--downgrade coredns"];
+    Table::new(&fixture).check(&problem("a newer chart", "newer", "!", &words), none, none);
     assert_unchanged(&fixture, "a newer chart", &words);
     let before = revisions(&fixture);
     let ran = fixture.apps(&["--force"]).run();

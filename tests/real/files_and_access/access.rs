@@ -88,13 +88,16 @@ pub(super) fn clusters(table: &mut Table<'_>) {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
     let tokens = ["viewer", "reader"].map(token);
-    let states: [(&str, &str, &[&str]); 2] = [
-        ("user who can only view", "api", &["Access to the cluster is forbidden", "administrator"]),
-        ("user who can only read", "rights", &["not a cluster administrator", "kubectl auth can-i '*' '*'"]),
+    let states: [([&str; 3], [&str; 2]); 2] = [
+        (["user who can only view", "api", "✗"], ["Access to the cluster is forbidden", "administrator"]),
+        (
+            ["user who can only read", "rights", "✗"],
+            ["not a cluster administrator", "kubectl auth can-i '*' '*'"],
+        ),
     ];
-    for ((name, rule, words), token) in states.into_iter().zip(&tokens) {
-        let path = kubeconfig(fixture, rule, &with_token(&text, token));
-        run_with(table, [name, rule, "✗"], words, &["check"], |k3s_boot| k3s_boot.env("KUBECONFIG", path));
+    for ((case, words), token) in states.into_iter().zip(&tokens) {
+        let path = kubeconfig(fixture, case[1], &with_token(&text, token));
+        run_with(table, case, &words, &["check"], |k3s_boot| k3s_boot.env("KUBECONFIG", path));
     }
     for row in &table.rows {
         assert!(tokens.iter().all(|token| !row.contains(token.as_str())), "{row}");

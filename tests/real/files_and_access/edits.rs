@@ -144,8 +144,8 @@ pub(super) const VALUES_OF_RELEASES: &[Edit] = &[
     },
     Edit {
         name: "unreplaced placeholder of Flux",
-        rule: "placeholders",
         // Nothing in the shipped repository defines it.
+        rule: "placeholders",
         mark: "i",
         words: &["${SECRET_DOMAIN}", "key: priorityClassName", "requiredEnv \"SECRET_DOMAIN\""],
         file: VALUES,
