@@ -1,6 +1,7 @@
 //! The log: a pure function for each format makes the bytes of a line; tracing only passes the events.
 
 pub(crate) mod json;
+mod order;
 mod terminal;
 
 use std::fmt::{Debug, Write as _};
@@ -207,7 +208,10 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         let message = self.redactor.apply(&fields.message);
         let values: Vec<_> =
             fields.pairs.iter().map(|(key, value)| (key, self.redactor.apply(value))).collect();
-        let pairs: Vec<_> = values.iter().map(|(key, value)| (key.as_str(), value.as_ref())).collect();
+        let mut pairs: Vec<_> = values.iter().map(|(key, value)| (key.as_str(), value.as_ref())).collect();
+        if level >= Level::Warn {
+            order::sort(&mut pairs);
+        }
         let to_stderr = level == Level::Error || self.settings.stdout_is_data;
         let colour = if to_stderr { self.settings.colour_stderr } else { self.settings.colour_stdout };
         let now = SystemTime::now();

@@ -138,7 +138,7 @@ fn objects_are_applied_after_a_restart() {
     let ran = fixture.run();
     ran.assert().code(0);
     assert_snapshot!(lines(&ran), @r#"
-    [TS] WARN Objects cannot be applied, retrying reason="The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?" cause="the API server became unavailable: it restarts, or its node is down" retry_in="0.5s" 
+    [TS] WARN Objects cannot be applied, retrying cause="the API server became unavailable: it restarts, or its node is down" reason="The connection to the server 10.0.0.10:6443 was refused - did you specify the right host or port?" retry_in="0.5s" 
     [TS] INFO API server is starting, waiting for it reason="apiserver not ready" timeout="1m" 
     [TS] INFO API server answers again outage=[OUTAGE]
     [TS] INFO API server is not ready, waiting for it failed="poststarthook/generic-apiserver-start-informers, poststarthook/priority-and-fairness-config-consumer, poststarthook/priority-and-fairness-filter, …" timeout="30s" 

@@ -65,7 +65,7 @@ fn failed_release_is_reported() {
     );
     let ran = fixture.run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: Invalid value: {}: field is immutable" cause="the chart changes a field that is immutable once the object exists" log="[LOG]" fix="delete the named object, then retry: helm recreates it (never a CRD or a PersistentVolumeClaim: their data would be lost)" resume="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" cause="the chart changes a field that is immutable once the object exists" fix="delete the named object, then retry: helm recreates it (never a CRD or a PersistentVolumeClaim: their data would be lost)" resume="k3s-boot apps --from apps" reason="UPGRADE FAILED: Deployment.apps \"cilium-operator\" is invalid: spec.selector: Invalid value: {}: field is immutable" log="[LOG]""#);
     assert_snapshot!(ran.stdout.lines().rev().take(3).collect::<Vec<_>>().join("\n"), @r#"
     [TS] INFO Syncing release release="kube-system/cilium" version="1.18.6" 
     [TS] INFO Syncing Helm releases file="bootstrap/helmfile.d/01-apps.yaml" releases="2" 
@@ -89,7 +89,7 @@ fn failed_release_is_reported() {
 fn unready_release_times_out() {
     let ran = sync_fails("resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1\n  context deadline exceeded").run();
     ran.assert().code(6);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1; context deadline exceeded" log="[LOG]" fix="k3s-boot status  # shows what is not ready and why; to wait longer, set --release-timeout and --timeout" resume="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress, message: Available: 0/1; context deadline exceeded" fix="k3s-boot status  # shows what is not ready and why; to wait longer, set --release-timeout and --timeout" resume="k3s-boot apps --from apps" log="[LOG]""#);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn unready_pod_is_named() {
         "message": "0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}."}]});
     let ran = sync_fails(late).objects(waiting_pod(&taint)).run();
     ran.assert().code(6);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}." reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress; context deadline exceeded" cause="every node has a taint that the pod does not tolerate" log="[LOG]" fix="add a toleration in the values, or remove the taint: kubectl taint nodes --all KEY-" resume="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}." cause="every node has a taint that the pod does not tolerate" fix="add a toleration in the values, or remove the taint: kubectl taint nodes --all KEY-" resume="k3s-boot apps --from apps" reason="resource Deployment/kube-system/cilium-operator not ready. status: InProgress; context deadline exceeded" log="[LOG]""#);
     let crash = json!({"phase": "Running", "containerStatuses": [{"name": "operator", "restartCount": 4,
         "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}},
         "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}]});
@@ -210,7 +210,7 @@ fn helmfile_without_error_message() {
     let ran =
         Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/00-crds.yaml", "sync"], "exit": 3})).run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="helmfile gave no reason" log="[LOG]" resume="k3s-boot apps --from crds""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="helmfile gave no reason" resume="k3s-boot apps --from crds" log="[LOG]""#);
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn output_of_tools_is_redacted() {
         "stderr": format!("{}{}", started("kube-system", "cilium"), helmfile_failed("cilium", &error))}));
     let ran = fixture.run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: cannot use [redacted] nor [redacted]" log="[LOG]" resume="k3s-boot apps --log-level debug --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: cannot use [redacted] nor [redacted]" resume="k3s-boot apps --log-level debug --from apps" log="[LOG]""#);
     let log = std::fs::read_to_string(&files(&fixture.path("state")).unwrap()[0]).unwrap();
     assert!(log.contains("cannot use [redacted] nor [redacted]"), "{log}");
 }
@@ -274,7 +274,7 @@ fn rejected_secret_is_redacted() {
         .rule(json!({"tool": "kubectl", "args": ["apply", "-f", "-"], "times": 1}));
     let ran = fixture.run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: Error from server (BadRequest): Secret in version \"v1\" cannot be handled" log="[LOG]" resume="k3s-boot apps --log-level debug --from secrets""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: Error from server (BadRequest): Secret in version \"v1\" cannot be handled" resume="k3s-boot apps --log-level debug --from secrets" log="[LOG]""#);
     assert_eq!(ran.mutating().len(), 4, "the lock, and no helmfile after that");
 }
 
@@ -285,7 +285,7 @@ fn namespaces_cannot_be_created() {
             "stderr": "Error from server (Forbidden): namespaces is forbidden\n"}))
         .run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: Error from server (Forbidden): namespaces is forbidden" log="[LOG]" resume="k3s-boot apps --from namespaces""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Bootstrap failed reason="`kubectl --context default --kubeconfig [TMP]/kubeconfig --request-timeout=10s apply --server-side --force-conflicts --validate=ignore --field-manager=k3s-boot -f -` failed: Error from server (Forbidden): namespaces is forbidden" resume="k3s-boot apps --from namespaces" log="[LOG]""#);
 }
 
 #[test]
@@ -307,9 +307,9 @@ fn run_times_out_during_sync() {
     // The cause is diagnosed after the timeout, and the lock is released then too.
     let error = ran.stderr.lines().last().unwrap().replace(&millis(timeout), "[TIMEOUT]");
     let (before, after) = error.split_once("timed out after ").unwrap_or_else(|| panic!("{}", ran.stderr));
-    assert_snapshot!(before, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="0/1 nodes are available: 1 Insufficient cpu." reason="the run"#);
+    assert_snapshot!(before, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Pod kube-system/cilium-operator-6f5d4c-x2x4z" state="0/1 nodes are available: 1 Insufficient cpu." cause="no node has enough free CPU for the requests of the pod" fix="lower `resources.requests.cpu` in the values, or add a node" resume="k3s-boot apps --timeout [TIMEOUT] --from apps" reason="the run"#);
     let (_, after) = after.split_once('s').unwrap_or_else(|| panic!("{after}"));
-    assert_snapshot!(after, @r#", still waiting for Deployment/cilium-operator 0/1" cause="no node has enough free CPU for the requests of the pod" log="[LOG]" fix="lower `resources.requests.cpu` in the values, or add a node" resume="k3s-boot apps --timeout [TIMEOUT] --from apps""#);
+    assert_snapshot!(after, @r#", still waiting for Deployment/cilium-operator 0/1" log="[LOG]""#);
     assert!(ran.released_lock(), "{}", ran.transcript());
     // helm gets the remaining time minus a margin, so that it can still report its own reason.
     let sync = ran.calls_of("helmfile", "sync");
@@ -340,7 +340,7 @@ fn too_few_nodes_register() {
     let ran = Fixture::new().args(&["--nodes", "2", "--timeout", &millis(short_timeout())]).run();
     ran.assert().code(6);
     assert!(ran.mutating().is_empty());
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Timed out stage="nodes" after="[AFTER]" waiting_for="1 of 2 nodes registered" log="[LOG]" fix="start k3s on the missing nodes, or expect fewer nodes (--nodes, or `nodes` in k3s-boot.yaml); to wait longer, set --nodes-timeout and --timeout""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Timed out stage="nodes" after="[AFTER]" waiting_for="1 of 2 nodes registered" fix="start k3s on the missing nodes, or expect fewer nodes (--nodes, or `nodes` in k3s-boot.yaml); to wait longer, set --nodes-timeout and --timeout" log="[LOG]""#);
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn flux_times_out() {
     let ran = Fixture::new().args(&["--timeout", &timeout]).flux(&[source, scenario::root()]).run();
     ran.assert().code(6);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr.replace(&timeout, "[TIMEOUT]"), @r#"[TS] ERROR Flux failed to reconcile object="GitRepository flux-system/flux-system" reason="GitOperationFailed: failed to checkout and determine revision: unable to clone 'https://example.org/home.git': dial tcp: lookup example.org: no such host" cause="pods cannot reach the Git server" after="[AFTER]" log="[LOG]" fix="check the host in `instance.sync.url`, and the DNS and network of the pods; if a firewall blocks port 22, use https://" resume="k3s-boot apps --timeout [TIMEOUT] --from secrets""#);
+    assert_snapshot!(ran.stderr.replace(&timeout, "[TIMEOUT]"), @r#"[TS] ERROR Flux failed to reconcile object="GitRepository flux-system/flux-system" cause="pods cannot reach the Git server" fix="check the host in `instance.sync.url`, and the DNS and network of the pods; if a firewall blocks port 22, use https://" resume="k3s-boot apps --timeout [TIMEOUT] --from secrets" reason="GitOperationFailed: failed to checkout and determine revision: unable to clone 'https://example.org/home.git': dial tcp: lookup example.org: no such host" after="[AFTER]" log="[LOG]""#);
 }
 
 #[test]
@@ -364,7 +364,7 @@ fn stalled_flux_instance_fails_the_run() {
     let ran = Fixture::new().flux_with(&instance, &[]).run();
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="FluxInstance flux-system/flux" reason="BuildFailed: remove operation does not apply: doc is missing path" log="[LOG]" fix="kubectl --namespace flux-system describe fluxinstance flux" resume="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="FluxInstance flux-system/flux" reason="BuildFailed: remove operation does not apply: doc is missing path" fix="kubectl --namespace flux-system describe fluxinstance flux" resume="k3s-boot apps --from apps" log="[LOG]""#);
 }
 
 #[test]
@@ -382,7 +382,7 @@ fn failed_decryption_counts_after_flux_has_retried() {
     let ran = Fixture::new().flux(&[scenario::source(), scenario::root(), child]).run();
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="BuildFailed: decryption failed for 'secret': failed to decrypt and format 'media/secret' Secret data: cannot get sops data key: Failed to get the data key required to decrypt the SOPS file." cause="the file is not encrypted for the age key in the cluster" log="[LOG]" fix="put the age key that this repository is encrypted for into age.key, then retry with --rotate-age-key" resume="k3s-boot apps --rotate-age-key --from secrets""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" cause="the file is not encrypted for the age key in the cluster" fix="put the age key that this repository is encrypted for into age.key, then retry with --rotate-age-key" resume="k3s-boot apps --rotate-age-key --from secrets" reason="BuildFailed: decryption failed for 'secret': failed to decrypt and format 'media/secret' Secret data: cannot get sops data key: Failed to get the data key required to decrypt the SOPS file." log="[LOG]""#);
     let requests = ran.reconcile_requests();
     assert_eq!(requests.len(), 1, "once");
     let path = requests[0]["argv"][1].as_str().unwrap();
@@ -397,7 +397,7 @@ fn second_helmfile_is_not_synced_after_a_failure() {
             format!("{}Error: something else\n", synced("monitoring", "prometheus-operator-crds"))}))
         .run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="Error: something else" log="[LOG]" resume="k3s-boot apps --from crds""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="Error: something else" resume="k3s-boot apps --from crds" log="[LOG]""#);
     assert_eq!(ran.calls_of("helmfile", "sync").len(), 1);
 }
 
@@ -434,7 +434,7 @@ fn permanent_failure_stops_the_run() {
     assert_eq!(listener.accept().remaining_lines(), ["INT"]);
     let ran = running.wait();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" state="FailedCreate: Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)" reason="helmfile was stopped early: the release cannot become ready" cause="the Pod Security level of the namespace forbids this pod" log="[LOG]" fix="kubectl label --overwrite namespace kube-system pod-security.kubernetes.io/enforce=privileged  # from then on, every pod of kube-system may take over its node: use it for a network plugin only; otherwise correct `securityContext` in the values, or move the release to a namespace of its own" resume="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" object="Deployment kube-system/cilium-operator" state="FailedCreate: Error creating: pods \"cilium-operator-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)" cause="the Pod Security level of the namespace forbids this pod" fix="kubectl label --overwrite namespace kube-system pod-security.kubernetes.io/enforce=privileged  # from then on, every pod of kube-system may take over its node: use it for a network plugin only; otherwise correct `securityContext` in the values, or move the release to a namespace of its own" resume="k3s-boot apps --from apps" reason="helmfile was stopped early: the release cannot become ready" log="[LOG]""#);
 }
 
 /// The cluster keeps the events of earlier runs for an hour.

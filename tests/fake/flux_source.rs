@@ -39,5 +39,5 @@ fn a_pull_secret_that_flux_cannot_use() {
         .rule(json!({"tool": "sops", "args": ["decrypt"], "stdout": secret}));
     let refused = fixture.refusal();
     assert!(!refused.contains("other.example.org"), "{refused}");
-    assert_snapshot!(refused, @r#"[TS] ERROR Flux cannot use the pull secret reason="`known_hosts` has no line for example.org" secret="flux-system/deploy-key" release="flux-system/flux-instance" fix="add the output of `ssh-keyscan example.org` to `known_hosts`""#);
+    assert_snapshot!(refused, @r#"[TS] ERROR Flux cannot use the pull secret reason="`known_hosts` has no line for example.org" fix="add the output of `ssh-keyscan example.org` to `known_hosts`" secret="flux-system/deploy-key" release="flux-system/flux-instance""#);
 }

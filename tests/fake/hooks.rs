@@ -59,7 +59,7 @@ fn failed_hook_is_named_with_its_output() {
     );
     let ran = fails(&error).run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="flux-system/flux-instance" event="postsync" command="/bin/sh -c 'echo waiting; read -r line; :'" exit_code="3" reason="hook `networking` failed: no such file: networking.yaml" output="first\nno such file: networking.yaml" log="[LOG]" resume="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="flux-system/flux-instance" event="postsync" command="/bin/sh -c 'echo waiting; read -r line; :'" exit_code="3" reason="hook `networking` failed: no such file: networking.yaml" resume="k3s-boot apps --from apps" output="first\nno such file: networking.yaml" log="[LOG]""#);
     let ran = fails(&error).args(&["-o", "json"]).run();
     let failure = &ran.report()["failure"];
     let expected = json!({"name": "networking", "event": "postsync", "command": format!("/bin/sh -c '{SCRIPT}'"), "exit_code": 3,
@@ -95,7 +95,7 @@ fn unknown_kind_in_a_hook_has_a_cause() {
                    \"CiliumLoadBalancerIPPool\" in version \"cilium.io/v2alpha1\"\n  ensure CRDs are installed first";
     let ran = fails(&hook_failed("flux-instance", kubectl, "  x\n")).run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="flux-system/flux-instance" event="postsync" command="/bin/sh -c 'echo waiting; read -r line; :'" exit_code="3" reason="hook `networking` failed: error: resource mapping not found for name: \"pool\" namespace: \"\" from \"STDIN\": no matches for kind \"CiliumLoadBalancerIPPool\" in version \"cilium.io/v2alpha1\"" cause="the CRD for this kind is not installed" log="[LOG]" fix="install the CRDs in 00-crds.yaml, or disable what uses them in the values (such as `serviceMonitor`)" resume="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="flux-system/flux-instance" event="postsync" command="/bin/sh -c 'echo waiting; read -r line; :'" exit_code="3" cause="the CRD for this kind is not installed" fix="install the CRDs in 00-crds.yaml, or disable what uses them in the values (such as `serviceMonitor`)" resume="k3s-boot apps --from apps" reason="hook `networking` failed: error: resource mapping not found for name: \"pool\" namespace: \"\" from \"STDIN\": no matches for kind \"CiliumLoadBalancerIPPool\" in version \"cilium.io/v2alpha1\"" log="[LOG]""#);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn hanging_hook_is_named_and_stopped() {
     let waiting = ran.lines("INFO Waiting for hook").join("\n");
     let owner = r#"release="flux-system/flux-instance" event="postsync" command="/bin/sh -c 'echo waiting; read -r line; :'" elapsed="#;
     assert!(waiting.contains(owner), "{}", ran.stdout);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="flux-system/flux-instance" event="postsync" command="/bin/sh -c 'echo waiting; read -r line; :'" reason="postsync hook `networking` did not finish within 12.0s (--release-timeout)" log="[LOG]" fix="correct the command of the hook, or what it waits for; to wait longer, set --release-timeout and --timeout" resume="k3s-boot apps --release-timeout 12s --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="flux-system/flux-instance" event="postsync" command="/bin/sh -c 'echo waiting; read -r line; :'" reason="postsync hook `networking` did not finish within 12.0s (--release-timeout)" fix="correct the command of the hook, or what it waits for; to wait longer, set --release-timeout and --timeout" resume="k3s-boot apps --release-timeout 12s --from apps" log="[LOG]""#);
     assert!(ran.released_lock());
 }
 
@@ -214,7 +214,7 @@ fn every_failed_release_of_a_sync_is_reported() {
     ran.assert().code(5);
     assert_snapshot!(ran.stderr, @r#"
     [TS] ERROR Failed to sync Helm releases release="flux-system/flux-instance" object="FluxInstance flux-system/flux" reason="resource FluxInstance/flux-system/flux not ready. status: InProgress; context deadline exceeded" fix="k3s-boot status  # shows what is not ready and why; to wait longer, set --release-timeout and --timeout" 
-    [TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Deployment.apps \"cilium-operator\" is invalid: spec.selector: Invalid value: {}: field is immutable" cause="the chart changes a field that is immutable once the object exists" log="[LOG]" fix="delete the named object, then retry: helm recreates it (never a CRD or a PersistentVolumeClaim: their data would be lost)" resume="k3s-boot apps --from apps"
+    [TS] ERROR Failed to sync Helm releases release="kube-system/cilium" cause="the chart changes a field that is immutable once the object exists" fix="delete the named object, then retry: helm recreates it (never a CRD or a PersistentVolumeClaim: their data would be lost)" resume="k3s-boot apps --from apps" reason="Deployment.apps \"cilium-operator\" is invalid: spec.selector: Invalid value: {}: field is immutable" log="[LOG]"
     "#);
     let ran = fixture().object_after(&immutable, &sync).args(&["-o", "json"]).run();
     let report = ran.report();

@@ -134,7 +134,7 @@ fn tools_cannot_forge_log_lines() {
         "{}",
         ran.stdout
     );
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="\\\" a=\"b\u{1}" log="[LOG]" resume="k3s-boot apps --log-level debug --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases reason="\\\" a=\"b\u{1}" resume="k3s-boot apps --log-level debug --from apps" log="[LOG]""#);
 }
 
 /// All other tests rely on these helpers.

@@ -68,7 +68,7 @@ fn sops_asks_for_a_passphrase_on_the_terminal() {
 fn without_a_terminal_nobody_can_answer_sops() {
     // Even if there is one, but stdin is something else.
     let fixture = protected_identity("apps");
-    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Encrypted file cannot be decrypted file="[TMP]/root/bootstrap/github.sops.yaml" reason="failed to create reader for decrypting sops data key with age: failed to decrypt identity file: could not read passphrase: standard input is not a terminal, and /dev/tty is not available: open /dev/tty: no such device or address" cause="the age identity is protected by a passphrase, and nobody can answer without a terminal" fix="run k3s-boot on a terminal, or set SOPS_AGE_KEY_FILE to a file with an identity that needs no passphrase or PIN""#);
+    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Encrypted file cannot be decrypted file="[TMP]/root/bootstrap/github.sops.yaml" cause="the age identity is protected by a passphrase, and nobody can answer without a terminal" fix="run k3s-boot on a terminal, or set SOPS_AGE_KEY_FILE to a file with an identity that needs no passphrase or PIN" reason="failed to create reader for decrypting sops data key with age: failed to decrypt identity file: could not read passphrase: standard input is not a terminal, and /dev/tty is not available: open /dev/tty: no such device or address""#);
     assert!(!fixture.path("asked").exists());
 }
 

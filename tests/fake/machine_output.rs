@@ -267,7 +267,7 @@ fn failed_run_in_actions() {
         assert_eq!(commands.len(), 2 * 6 + 1, "groups, and one error: {all}");
         if level == "info" {
             assert_snapshot!(ran.stdout.lines().last().unwrap(), @r"::error title=k3s-boot%3A Failed to sync Helm releases::kube-system/cilium%0AError: ::error::e ##\u{5b}error]f%0Afix: read the output of the tools in [TMP]/state/k3s-boot/logs/[LOG], fix the problem, then retry");
-            assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: ::error::e ##\u{5b}error]f" log="[LOG]" resume="k3s-boot apps --log-level info --from apps""#);
+            assert_snapshot!(ran.stderr, @r#"[TS] ERROR Failed to sync Helm releases release="kube-system/cilium" reason="Error: ::error::e ##\u{5b}error]f" resume="k3s-boot apps --log-level info --from apps" log="[LOG]""#);
             assert_lines(
                 &summary(&fixture),
                 &[

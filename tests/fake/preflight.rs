@@ -173,7 +173,7 @@ COMBINED OUTPUT:
     let fixture = Fixture::new().rule(
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "times": 1, "exit": 1, "stderr": pull}),
     );
-    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Chart cannot be fetched chart="oci://registry.invalid/charts/cilium" version="9.9.9" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="registry.invalid/charts/cilium:9.9.9: not found" cause="the chart or version does not exist in the registry" fix="correct `chart` or `version` of cilium in the helmfile""#);
+    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Chart cannot be fetched chart="oci://registry.invalid/charts/cilium" version="9.9.9" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" cause="the chart or version does not exist in the registry" fix="correct `chart` or `version` of cilium in the helmfile" reason="registry.invalid/charts/cilium:9.9.9: not found""#);
     let fixture = Fixture::new().rules([
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "times": 1, "exit": 1, "stderr": pull}),
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "unless_env": "FLUX_GIT_URL",
@@ -181,7 +181,7 @@ COMBINED OUTPUT:
     ]);
     assert_snapshot!(fixture.refusal(), @r#"
     [TS] ERROR Missing required env variables envs="FLUX_GIT_URL" fix="export FLUX_GIT_URL=..." 
-    [TS] ERROR Chart cannot be fetched chart="oci://registry.invalid/charts/cilium" version="9.9.9" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="registry.invalid/charts/cilium:9.9.9: not found" cause="the chart or version does not exist in the registry" fix="correct `chart` or `version` of cilium in the helmfile"
+    [TS] ERROR Chart cannot be fetched chart="oci://registry.invalid/charts/cilium" version="9.9.9" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" cause="the chart or version does not exist in the registry" fix="correct `chart` or `version` of cilium in the helmfile" reason="registry.invalid/charts/cilium:9.9.9: not found"
     "#);
 }
 
@@ -200,7 +200,7 @@ fn registry_errors_are_retried_and_missing_charts_are_not() {
 
     let words = "Error: registry.invalid/charts/cilium:1.18.6: not found\n";
     let fixture = Fixture::new().rule(json!({"tool": "helm", "args": pull, "exit": 1, "stderr": words}));
-    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Chart cannot be fetched chart="oci://registry.invalid/charts/cilium" version="1.18.6" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="registry.invalid/charts/cilium:1.18.6: not found" cause="the chart or version does not exist in the registry" fix="correct `chart` or `version` of cilium in the helmfile""#);
+    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Chart cannot be fetched chart="oci://registry.invalid/charts/cilium" version="1.18.6" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" cause="the chart or version does not exist in the registry" fix="correct `chart` or `version` of cilium in the helmfile" reason="registry.invalid/charts/cilium:1.18.6: not found""#);
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn chart_is_not_in_its_repository() {
         json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "stdout": build}),
         json!({"tool": "helm", "args": pull, "exit": 1, "stderr": words}),
     ]);
-    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Chart cannot be fetched chart="cilium/cilium" version="1.18.6" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" reason="chart \"cilium\" version \"1.18.6\" not found in https://helm.invalid repository" cause="the chart or version does not exist in the registry" fix="correct `chart` or `version` of cilium in the helmfile""#);
+    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Chart cannot be fetched chart="cilium/cilium" version="1.18.6" release="cilium" file="[TMP]/root/bootstrap/helmfile.d/01-apps.yaml" cause="the chart or version does not exist in the registry" fix="correct `chart` or `version` of cilium in the helmfile" reason="chart \"cilium\" version \"1.18.6\" not found in https://helm.invalid repository""#);
 }
 
 /// `kubectl proxy` answers every request with this error.

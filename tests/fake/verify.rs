@@ -120,7 +120,7 @@ fn broken_child_fails_the_run_after_a_retry() {
     .run();
     ran.assert().code(5);
     assert!(!ran.stdout.contains("Bootstrap complete!"));
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="BuildFailed: kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'gone.yaml': no such file or directory'" cause="`kustomize build` fails for the folder of the Kustomization" log="[LOG]" fix="run `kustomize build` on that folder, correct what it reports, push, then retry" resume="k3s-boot apps --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" cause="`kustomize build` fails for the folder of the Kustomization" fix="run `kustomize build` on that folder, correct what it reports, push, then retry" resume="k3s-boot apps --from verify" reason="BuildFailed: kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'gone.yaml': no such file or directory'" log="[LOG]""#);
     // The fix may already be committed, and the source is fetched only once a minute.
     assert_eq!(requests(&ran), ["gitrepositories/flux-system", "kustomizations/apps"]);
 }
@@ -141,7 +141,7 @@ fn missing_folder_in_the_repository_fails_the_run() {
         "kustomization path not found: stat /tmp/kustomization-2/kubernetes/gone: no such file or directory";
     let ran = fixture([direct("apps", ["False", "ArtifactFailed", message])]).run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" reason="ArtifactFailed: kustomization path not found: stat /tmp/kustomization-2/kubernetes/gone: no such file or directory" cause="the path of the Kustomization does not exist in the Git revision that Flux fetched" log="[LOG]" fix="correct `spec.path` of the Kustomization (for the root one: `instance.sync.path` in the values of flux-instance) or push the folder, then retry" resume="k3s-boot apps --from apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/apps" cause="the path of the Kustomization does not exist in the Git revision that Flux fetched" fix="correct `spec.path` of the Kustomization (for the root one: `instance.sync.path` in the values of flux-instance) or push the folder, then retry" resume="k3s-boot apps --from apps" reason="ArtifactFailed: kustomization path not found: stat /tmp/kustomization-2/kubernetes/gone: no such file or directory" log="[LOG]""#);
     assert_eq!(requests(&ran), ["gitrepositories/flux-system", "kustomizations/apps"]);
 }
 
@@ -151,7 +151,7 @@ fn transient_failure_is_named_at_the_timeout() {
         || [direct("a", ["Unknown", "Progressing", "x"]), waits_for("b", &["c"]), direct("c", UNAPPLIED)];
     let ran = fixture(children()).args(&["--verify-timeout", "1s"]).run();
     ran.assert().code(6);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/c" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\"" cause="the CRD for this kind is not installed" after="[AFTER]" log="[LOG]" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" resume="k3s-boot apps --verify-timeout 1s --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/c" cause="the CRD for this kind is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" resume="k3s-boot apps --verify-timeout 1s --from verify" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\"" after="[AFTER]" log="[LOG]""#);
     assert_eq!(requests(&ran), [""; 0]);
     let ran = fixture(children()).args(&["--verify-timeout", "1s", "-o", "json"]).run();
     let report = ran.report();
@@ -166,7 +166,7 @@ fn slow_kustomization_is_named_at_the_timeout() {
     root["status"] = checking("flux-system")["status"].clone();
     let ran = Fixture::new().flux(&[source(), root]).args(&["--verify-timeout", "1s"]).run();
     ran.assert().code(6);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Timed out stage="verify" after="[AFTER]" waiting_for="Kustomization flux-system/flux-system: Progressing: Running health checks for revision main@sha1:4b1c with a timeout of 5m0s" log="[LOG]" fix="k3s-boot status  # shows what is not ready and why; to wait longer, set --verify-timeout and --timeout" resume="k3s-boot apps --verify-timeout 1s --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Timed out stage="verify" after="[AFTER]" waiting_for="Kustomization flux-system/flux-system: Progressing: Running health checks for revision main@sha1:4b1c with a timeout of 5m0s" fix="k3s-boot status  # shows what is not ready and why; to wait longer, set --verify-timeout and --timeout" resume="k3s-boot apps --verify-timeout 1s --from verify" log="[LOG]""#);
     assert_eq!(requests(&ran), [""; 0]);
 }
 
@@ -175,7 +175,7 @@ fn missing_dependency_is_named_at_the_timeout() {
     let ran =
         fixture([waits_for("a", &["b"]), waits_for("b", &["gone"])]).args(&["--verify-timeout", "1s"]).run();
     ran.assert().code(6);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/gone" reason="NotFound: Kustomization flux-system/b depends on it" after="[AFTER]" log="[LOG]" fix="correct `dependsOn` in the Git repository, or add the Kustomization, and push" resume="k3s-boot apps --verify-timeout 1s --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/gone" reason="NotFound: Kustomization flux-system/b depends on it" fix="correct `dependsOn` in the Git repository, or add the Kustomization, and push" resume="k3s-boot apps --verify-timeout 1s --from verify" after="[AFTER]" log="[LOG]""#);
     assert_eq!(requests(&ran), [""; 0]);
 }
 
@@ -183,7 +183,7 @@ fn missing_dependency_is_named_at_the_timeout() {
 fn dependency_cycle_fails_the_run() {
     let ran = fixture([waits_for("a", &["b"]), waits_for("b", &["c"]), waits_for("c", &["a"])]).run();
     ran.assert().code(5);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/a" reason="DependencyNotReady: cycle in `dependsOn`: flux-system/a → flux-system/b → flux-system/c → flux-system/a" log="[LOG]" fix="remove one `dependsOn` of the cycle from the Git repository, and push" resume="k3s-boot apps --from verify""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="Kustomization flux-system/a" reason="DependencyNotReady: cycle in `dependsOn`: flux-system/a → flux-system/b → flux-system/c → flux-system/a" fix="remove one `dependsOn` of the cycle from the Git repository, and push" resume="k3s-boot apps --from verify" log="[LOG]""#);
     assert_eq!(requests(&ran), ["gitrepositories/flux-system"]);
 }
 
@@ -198,8 +198,8 @@ fn failure_below_the_children_is_a_warning() {
     .run();
     completes(&ran);
     assert_snapshot!(warnings(&ran), @r#"
-    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unapplied" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\"" cause="the CRD for this kind is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" 
-    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unbuilt" reason="BuildFailed: kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'gone.yaml': no such file or directory'" cause="`kustomize build` fails for the folder of the Kustomization" fix="run `kustomize build` on that folder, correct what it reports, push, then retry"
+    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unapplied" cause="the CRD for this kind is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\"" 
+    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unbuilt" cause="`kustomize build` fails for the folder of the Kustomization" fix="run `kustomize build` on that folder, correct what it reports, push, then retry" reason="BuildFailed: kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'gone.yaml': no such file or directory'"
     "#);
     assert_eq!(requests(&ran), [""; 0]);
     let many = (0..12).map(|number| child(&format!("app-{number:02}"), "apps", UNBUILT));
@@ -229,9 +229,9 @@ fn only_failed_kustomizations_are_requested_again() {
     completes(&ran);
     assert_eq!(requests(&ran), ["kustomizations/apps"]);
     assert_snapshot!(warnings(&ran), @r#"
-    [TS] WARN Flux is blocked object="Kustomization flux-system/apps" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\"" cause="the CRD for this kind is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" 
+    [TS] WARN Flux is blocked object="Kustomization flux-system/apps" cause="the CRD for this kind is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\"" 
     [TS] WARN Flux failed to reconcile object="Kustomization flux-system/unhealthy" reason="HealthCheckFailed: timeout waiting for: [Deployment/media/x status: 'InProgress']" fix="kubectl --namespace flux-system describe kustomization unhealthy" 
-    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/below" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\"" cause="the CRD for this kind is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry"
+    [TS] WARN Flux failed to reconcile object="Kustomization flux-system/below" cause="the CRD for this kind is not installed" fix="add the Kustomization that installs the CRD to `dependsOn`, or install the CRD in 00-crds.yaml, then retry" reason="ReconciliationFailed: ServiceMonitor/media/x dry-run failed: no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\""
     "#);
 }
 
@@ -264,7 +264,7 @@ fn verify_without_flux_fails_at_once() {
     ran.assert().code(1);
     assert!(!ran.stdout.contains("Releases are installed"), "{}", ran.stdout);
     assert_eq!(ran.mutating(), [""; 0]);
-    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux is not installed release="flux-system/flux-instance" reason="the helmfiles install Flux, but the cluster has no FluxInstance" log="[LOG]" fix="k3s-boot apps""#);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux is not installed release="flux-system/flux-instance" reason="the helmfiles install Flux, but the cluster has no FluxInstance" fix="k3s-boot apps" log="[LOG]""#);
     let ran = Fixture::new().args(&["--only", "verify", "-o", "json"]).run();
     let report = ran.report();
     let failure = &report["failure"];

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use terminal_size::{Width, terminal_size_of};
 
+use super::order::subjects;
 use super::{KEY_COLOUR, Level, format_line, paint};
 use crate::base::fields;
 
@@ -19,24 +20,8 @@ pub(crate) fn columns(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
     stream.is_terminal().then(columns)
 }
 
-/// The place of a field: what is blocked, why, and the fix come first.
-fn place(key: &str, has_cause: bool) -> u8 {
-    match key {
-        "object" => 0,
-        "state" => 1,
-        "cause" => 2,
-        "reason" if !has_cause => 2,
-        "fix" => 3,
-        "resume" => 4,
-        _ => OTHER,
-    }
-}
-
-/// The place of details.
-const OTHER: u8 = 5;
-
-/// A log line. If it is a warning or an error and too long, its fields follow on lines of their own, except for the first one:
-/// that is the subject of most messages.
+/// A log line. If it is a warning or an error and too long, its fields follow on lines of their own, except for the first one
+/// if it is a subject.
 pub(super) fn format(
     time: SystemTime,
     level: Level,
@@ -49,15 +34,10 @@ pub(super) fn format(
     if level < Level::Warn || fits(pairs) {
         return format_line(time, level, message, pairs, colour);
     }
-    let has_cause = pairs.iter().any(|(key, _)| *key == "cause");
-    let is_subject = |key| place(key, has_cause) == OTHER;
-    let subject =
-        pairs.first().filter(|(key, _)| is_subject(key)).map(std::slice::from_ref).unwrap_or_default();
-    let on_line = if fits(subject) { subject } else { &[] };
+    let (subject, _) = pairs.split_at(subjects(pairs).min(1));
+    let (on_line, rest) = pairs.split_at(if fits(subject) { subject.len() } else { 0 });
     let mut text = format_line(time, level, message, on_line, colour);
-    let mut rest: Vec<_> = pairs.iter().skip(subject.len()).collect();
-    rest.sort_by_key(|(key, _)| place(key, has_cause));
-    for (key, value) in subject.iter().skip(on_line.len()).chain(rest) {
+    for (key, value) in rest {
         let mut shown = String::new();
         paint(&mut shown, KEY_COLOUR, colour, |shown| shown.push_str(key));
         fields::append(&mut text, "  ", (key, &shown), value, Some(columns));
@@ -68,9 +48,12 @@ pub(super) fn format(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::logger::order;
 
     fn shown(level: Level, pairs: &[(&str, &str)], columns: usize) -> String {
-        let text = format(SystemTime::UNIX_EPOCH, level, "Failed", pairs, false, columns);
+        let mut pairs = pairs.to_owned();
+        order::sort(&mut pairs);
+        let text = format(SystemTime::UNIX_EPOCH, level, "Failed", &pairs, false, columns);
         text.replace("1970-01-01T00:00:00Z ", "")
     }
 
