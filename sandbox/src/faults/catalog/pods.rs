@@ -183,16 +183,18 @@ pub(super) const FAULTS: &[Fault] = &[
             "cert-manager",
             "cert-manager-webhook",
             pull_error(
-                "failed to pull and unpack image \"docker.io/x/y:1\": unexpected status from HEAD request to \
-                 https://registry-1.docker.io/v2/x/y/manifests/1: 429 Too Many Requests: toomanyrequests: You have reached \
-                 your unauthenticated pull rate limit",
+                // As in suxess-it/kubriX#1075.
+                "failed to pull and unpack image \"docker.io/x/y:1\": failed to copy: httpReadSeeker: failed open: unexpected \
+                 status code https://registry-1.docker.io/v2/x/y/manifests/sha256:bb01: 429 Too Many Requests - Server \
+                 message: toomanyrequests: You have reached your unauthenticated pull rate limit. \
+                 https://www.docker.com/increase-rate-limit",
             ),
         )],
         expect(
             6,
             "Pod cert-manager/cert-manager-webhook-",
-            &["rate limited by the registry"],
-            "wait, or log in to the registry",
+            &["the registry limits the rate of the node's requests"],
+            "wait, or log the nodes in to the registry",
         ),
         Plain::Fails("Deployment/cert-manager/cert-manager-webhook"),
     ),
