@@ -20,6 +20,7 @@ mod fixes;
 mod fixture;
 mod helm_and_flux;
 mod hooks;
+mod init;
 mod interrupted;
 mod jobs;
 mod k3s_and_nodes;

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -14,8 +15,10 @@ use serde_json::{Value, json};
 use super::operator::condition;
 use crate::control_plane::crd_path;
 use crate::kube::Client;
-use crate::process::run_with_input;
+use crate::process::{run_with_input, wait_for};
 use crate::time::now;
+
+const SOURCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const NAME: &str = "helmreleases.helm.toolkit.fluxcd.io";
 const PATH: &str = "/apis/helm.toolkit.fluxcd.io/v2/helmreleases";
@@ -104,7 +107,8 @@ impl HelmController {
         let source = text(&source["name"]).context("the HelmRelease has no source")?;
         let path =
             format!("/apis/source.toolkit.fluxcd.io/v1/namespaces/{namespace}/ocirepositories/{source}");
-        let source = self.client.get(&path)?.context("the OCIRepository does not exist")?;
+        // Flux applies it at the same time.
+        let source = wait_for("the OCIRepository", SOURCE_TIMEOUT, || self.client.get(&path))?;
         let url = text(&source["spec"]["url"]).context("the OCIRepository has no URL")?;
         let tag = text(&source["spec"]["ref"]["tag"]).context("the OCIRepository has no tag")?;
         let mut helm = Command::new(&self.helm);
