@@ -26,12 +26,14 @@ use crate::base::files::text as files_text;
 use crate::base::finding::Finding;
 use crate::base::scratch::Scratch;
 use crate::base::url::Url;
-use crate::desired::age;
+use crate::check::cluster_identity::{self, Verdict};
+use crate::desired::{Desired, age};
 use crate::gather::{self, Named};
 use crate::observed::Live;
 use crate::process::find_program;
 use crate::report::init::{ChoiceReport, FileReport, FileState, InitReport};
 use crate::report::{self, SchemaVersion};
+use crate::settings::Settings;
 use crate::settings::cli::{Init, Layout};
 use crate::tools::Toolbox;
 
@@ -106,7 +108,7 @@ async fn run(session: &Session<'_>, flags: &Init) -> Result<InitReport, Failure>
         return Err(Error::Preflight(vec![missing_sops()]).into());
     }
     let key = AgeKey::read_or_generate(session)?;
-    let choices = choices::choose(
+    let mut choices = choices::choose(
         &flags,
         live.as_ref(),
         existing::server_args(&settings.root),
@@ -115,6 +117,13 @@ async fn run(session: &Session<'_>, flags: &Init) -> Result<InitReport, Failure>
         &templates::pins(),
     )
     .map_err(|error| refused(&error.0))?;
+    match (&live, &settings.cluster_uid) {
+        (_, Some(uid)) => choices.pin(uid, "the files of the repository"),
+        (Some(live), None) if !settings.config_found && is_used(settings, live) => {
+            choices.pin(&live.cluster.uid, "something runs in the cluster already");
+        }
+        _ => {}
+    }
     for Choice { name, value, reason } in &choices.made {
         tracing::info!(choice = name, value, reason, "Decided");
     }
@@ -174,6 +183,12 @@ async fn read_cluster(tools: &Toolbox) -> Result<Live, Error> {
     }
     tracing::info!(version = live.version, nodes = live.cluster.nodes.len(), "Read the cluster");
     Ok(live)
+}
+
+/// Whether something runs in the cluster, so that `apps` would ask whether it is the right one.
+fn is_used(settings: &Settings, live: &Live) -> bool {
+    let verdict = cluster_identity::judge(&settings.check_options(), &Desired::default(), live);
+    matches!(verdict, Verdict::Unknown(_))
 }
 
 /// What Git knows about the repository.

@@ -8,6 +8,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::fixture::Fixture;
+use super::second_run::newer;
 use super::support::assert_no_canary_in_files;
 
 const URL: &str = "https://git.sandbox.test/home.git";
@@ -118,4 +119,113 @@ fn flux_takes_over_what_init_wrote_without_a_change() {
     println!("{}", ran.stdout);
     assert!(ran.stdout.contains("HelmRelease kube-system/cilium"), "{}", ran.stdout);
     assert_no_canary_in_files(&[], &fixture.root);
+}
+
+/// The command line of k3s on a node.
+fn set_args(fixture: &Fixture, node: &str, args: &[&str]) {
+    let annotation = format!("k3s.io/node-args={}", serde_json::to_string(args).unwrap());
+    fixture.kubectl(&["annotate", "--overwrite", "node", node, &annotation]);
+}
+
+const PREPARED: [&str; 11] = [
+    "server",
+    "--flannel-backend",
+    "none",
+    "--disable-network-policy",
+    "true",
+    "--disable-kube-proxy",
+    "true",
+    "--disable",
+    "coredns",
+    "--disable",
+    "servicelb,traefik",
+];
+
+/// Writes a repository to a new folder, checks it against the cluster, and returns what was chosen.
+fn shape(fixture: &mut Fixture, name: &str) -> BTreeMap<String, String> {
+    let ran = fixture.k3s_boot(&["init", name, "--git-url", URL, "-o", "json"]).run();
+    ran.assert().code(0);
+    let key = std::fs::read_to_string(fixture.root.join(name).join("age.key")).unwrap();
+    fixture.add_secret(key.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1")).unwrap());
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let choices = report["choices"].as_array().unwrap();
+    for choice in choices {
+        println!(
+            "| {name} | {} | {} | {} |",
+            text(&choice["name"]),
+            text(&choice["value"]),
+            text(&choice["reason"])
+        );
+    }
+    let ran = fixture.k3s_boot(&["check", "--root", name]).run();
+    ran.assert().code(0);
+    assert!(!ran.stdout.contains('✗') && !ran.stdout.contains("\n  ! "), "{name}: {}", ran.stdout);
+    choices.iter().map(|choice| (text(&choice["name"]), text(&choice["value"]))).collect()
+}
+
+#[test]
+fn what_init_writes_fits_the_cluster() {
+    let mut fixture = Fixture::with_charts("init-shapes", &newer());
+    let one = shape(&mut fixture, "one-node");
+    assert_eq!(
+        (one["replicas"].as_str(), one["cni"].as_str(), one["dns"].as_str()),
+        ("1", "cilium", "coredns")
+    );
+
+    for _ in 0..3 {
+        fixture.sandbox.add_node().unwrap();
+    }
+    fixture.kubectl(&["label", "node", "node-4", "node-role.kubernetes.io/control-plane-"]);
+    set_args(&fixture, "node-4", &["agent"]);
+    let many = shape(&mut fixture, "three-servers-and-an-agent");
+    assert_eq!((many["nodes"].as_str(), many["replicas"].as_str()), ("4, 1 of them agents", "2"));
+
+    // All servers of the next ones have the same arguments.
+    let set_all = |fixture: &Fixture, args: &[&str]| {
+        for node in ["node-1", "node-2", "node-3"] {
+            set_args(fixture, node, args);
+        }
+    };
+    let networks =
+        ["--cluster-cidr", "10.42.0.0/16,fd00:42::/56", "--service-cidr", "10.43.0.0/16,fd00:43::/112"];
+    set_all(&fixture, &[&PREPARED[..], &networks].concat());
+    let dual = shape(&mut fixture, "dual-stack");
+    assert_eq!(dual["cluster DNS"], "10.43.0.10,fd00:43::a");
+
+    // k3s runs everything itself.
+    set_all(&fixture, &["server"]);
+    let dns = r#"{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "coredns", "namespace": "kube-system",
+        "labels": {"k8s-app": "kube-dns", "objectset.rio.cattle.io/hash": "bce283298811743a0386ab510f2f67ef74240c57"}},
+        "spec": {"selector": {"matchLabels": {"k8s-app": "kube-dns"}}, "template": {"metadata": {"labels": {"k8s-app": "kube-dns"}},
+        "spec": {"containers": [{"name": "coredns", "image": "rancher/mirrored-coredns-coredns:1.12.3"}]}}}}"#;
+    fixture.apply(dns);
+    for node in ["node-1", "node-2", "node-3", "node-4"] {
+        fixture.sandbox.set_node_ready(node, true).unwrap();
+    }
+    let bundled = shape(&mut fixture, "flannel-and-coredns-of-k3s");
+    assert_eq!(
+        (bundled["cni"].as_str(), bundled["dns"].as_str()),
+        ("none of this repository", "CoreDNS of k3s")
+    );
+    let servers =
+        std::fs::read_to_string(fixture.root.join("flannel-and-coredns-of-k3s/k3s/config.yaml")).unwrap();
+    assert!(!servers.contains("flannel-backend") && !servers.contains("disable"), "{servers}");
+
+    // Cilium, and still the CoreDNS of k3s.
+    let without_dns = [&PREPARED[..7], &["--disable", "servicelb,traefik"]].concat();
+    set_all(&fixture, &without_dns);
+    let kept = shape(&mut fixture, "coredns-of-k3s");
+    assert_eq!((kept["cni"].as_str(), kept["dns"].as_str()), ("cilium", "CoreDNS of k3s"));
+    fixture.delete(dns);
+
+    // A release that is newer than the template's.
+    set_all(&fixture, &PREPARED);
+    let chart = "oci://quay.io/cilium/charts/cilium";
+    let output =
+        fixture.helm(&["install", "cilium", chart, "--namespace", "kube-system", "--version", "1.18.7"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let newer = shape(&mut fixture, "existing-releases");
+    assert_eq!(newer["version"], "kube-system/cilium 1.18.7");
+    assert!(newer.contains_key("pin") && !one.contains_key("pin"));
 }

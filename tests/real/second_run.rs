@@ -17,7 +17,7 @@ const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/kube-system/deployments/cored
 const WEBHOOK: &str =
     "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/cert-manager-webhook";
 
-fn newer() -> [Chart; 2] {
+pub(super) fn newer() -> [Chart; 2] {
     [("coredns", "1.45.1"), ("cilium", "1.18.7")]
         .map(|(name, version)| Chart::named(name).unwrap().with_version(version))
 }

@@ -73,6 +73,8 @@ pub(super) struct Choices {
     pub recipient: String,
     /// The address of a server for agents, if one is known.
     pub server_address: Option<String>,
+    /// The UID of a cluster on which something runs already.
+    pub uid: Option<String>,
     /// The lines of the servers' configuration.
     pub server_config: Vec<String>,
     /// The versions of installed charts that are newer than those of the templates, with those of the templates first.
@@ -291,6 +293,12 @@ impl Choices {
             self.note("API server", &format!("{}:{}", self.api_host, self.api_port), reason);
         }
         Ok(())
+    }
+
+    /// Pins the cluster, so that `apps` need not ask whether it is the right one.
+    pub(super) fn pin(&mut self, uid: &str, reason: &str) {
+        self.note("pin", uid, reason);
+        self.uid = Some(uid.to_owned());
     }
 
     /// What is newer in the cluster is not downgraded.

@@ -50,7 +50,8 @@ impl Question {
         let (sender, answer) = oneshot::channel();
         std::thread::spawn(move || {
             let asked = self.ask_blocking(&mut flags);
-            sender.send(asked.map(|()| flags))
+            // Nobody waits for it any more after a signal.
+            _ = sender.send(asked.map(|()| flags));
         });
         let stopped = tokio::select! {
             asked = answer => match asked {
