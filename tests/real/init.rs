@@ -20,9 +20,9 @@ fn initialized(fixture: &mut Fixture, args: &[&str]) {
     for path in ["bootstrap", "age.key"] {
         let path = fixture.root.join(path);
         if path.is_dir() {
-            std::fs::remove_dir_all(path).unwrap()
+            std::fs::remove_dir_all(path).unwrap();
         } else {
-            std::fs::remove_file(path).unwrap()
+            std::fs::remove_file(path).unwrap();
         }
     }
     let ran = fixture.k3s_boot(&[&["init", "--git-url", URL], args].concat()).run();
