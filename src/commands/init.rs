@@ -37,6 +37,9 @@ use crate::settings::Settings;
 use crate::settings::cli::{Init, Layout};
 use crate::tools::Toolbox;
 
+/// The problems of `init` are not those of a check.
+const COMMAND: &str = "init";
+
 const AGE_KEY: &str = "age.key";
 const SOPS_CONFIG: &str = ".sops.yaml";
 
@@ -176,7 +179,7 @@ async fn read_cluster(tools: &Toolbox) -> Result<Live, Error> {
     let live = gather::standing(tools, &Named { releases, unknown: None }).await?.live;
     let distribution = live.distribution();
     if !distribution.is_k3s() && distribution != Distribution::Unknown {
-        let finding = Finding::error("distribution", "Cluster does not run k3s");
+        let finding = Finding::error(COMMAND, "Cluster does not run k3s");
         let finding = finding.with("distribution", distribution.name());
         let fix = "k3s-boot init --layout helmfile    # and adapt bootstrap/templates/values.yaml.gotmpl";
         return Err(Error::Preflight(vec![finding.fix(fix)]));
@@ -267,7 +270,7 @@ fn source(flags: &Init, remote: &Remote) -> Result<GitSource, Error> {
         (git::over_ssh(&url), reason)
     } else if git::is_ssh(&url) {
         let Some(url) = git::over_https(&url) else {
-            let finding = Finding::error("git", "Flux needs a deploy key for this URL").with("url", url);
+            let finding = Finding::error(COMMAND, "Flux needs a deploy key for this URL").with("url", url);
             return Err(Error::Preflight(vec![finding.fix("k3s-boot init --deploy-key")]));
         };
         (url, "a public repository needs no credentials over HTTPS; for a private one: --deploy-key")
@@ -280,18 +283,18 @@ fn source(flags: &Init, remote: &Remote) -> Result<GitSource, Error> {
 }
 
 fn refused(reason: &str) -> Error {
-    Error::Preflight(vec![Finding::error("init", "Repository cannot be written").with("reason", reason)])
+    Error::Preflight(vec![Finding::error(COMMAND, "Repository cannot be written").with("reason", reason)])
 }
 
 /// A new key could not decrypt what is encrypted already.
 fn missing_key() -> Finding {
-    Finding::error("age-key", "Repository has a SOPS configuration, but no age key")
+    Finding::error(COMMAND, "Repository has a SOPS configuration, but no age key")
         .with("file", SOPS_CONFIG)
         .fix(format!("cp FILE {AGE_KEY}    # the age key of the repository"))
 }
 
 fn missing_sops() -> Finding {
-    Finding::error("deps", "Missing required deps").with("deps", "sops").with("needed_by", "--deploy-key")
+    Finding::error("programs", "Missing required deps").with("deps", "sops").with("needed_by", "--deploy-key")
 }
 
 /// The age key of the repository.

@@ -450,7 +450,7 @@ pub(super) fn build_finding(state: &StateFile, error: BuildError) -> Finding {
         BuildError::Other(reason) => {
             // The helmfile itself was parsed before, unless it is a template.
             let is_yaml_error = reason.starts_with("yaml: ") || reason.contains(": yaml: ");
-            let needs_release = reason.contains("at <.Release.");
+            let needs_release = reason.contains("can't evaluate field Release in type");
             let needs_plugin = reason.contains(NO_PLUGIN);
             let finding = Finding::error("helmfile", "Helmfile cannot be rendered")
                 .with("file", state.path.display())

@@ -124,3 +124,28 @@ fn template_that_helmfile_does_not_render_is_renamed() {
     let refusal = Fixture::new().file("bootstrap/helmfile.d/01-apps.yaml", template).refusal();
     assert!(refusal.contains("Helmfile is not valid YAML") && refusal.contains("fix=\"git mv "), "{refusal}");
 }
+
+/// Messages of helmfile 1.7.4: the first in a helmfile that is a template itself, the second in a values template.
+#[test]
+fn a_missing_key_is_not_an_unescaped_release() {
+    let frame = |at: &str, reason: &str| {
+        format!(
+            "in ./01-apps.yaml: template: stringTemplate:1:115: executing \"stringTemplate\" at <{at}>: {reason}\n"
+        )
+    };
+    for (stderr, is_unescaped) in [
+        (frame(".Release.Name", "can't evaluate field Release in type *state.EnvironmentTemplateData"), true),
+        (frame(".Release.Name", "map has no entry for key \"values\""), false),
+    ] {
+        let build =
+            json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "build"], "exit": 1, "stderr": stderr});
+        let ran = Fixture::for_command("check").rule(build).run();
+        ran.assert().code(1);
+        assert_eq!(
+            ran.stdout.contains("so that helmfile renders it for each release"),
+            is_unescaped,
+            "{}",
+            ran.stdout
+        );
+    }
+}

@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 
+use super::COMMAND;
 use super::git::{self, PULL_SECRET};
 use crate::base::error::Error;
 use crate::base::finding::Finding;
@@ -56,7 +57,7 @@ pub(super) async fn create(
 }
 
 fn failed(reason: &str, url: &str) -> Error {
-    let finding = Finding::error("deploy-key", "Deploy key cannot be created");
+    let finding = Finding::error(COMMAND, "Deploy key cannot be created");
     Error::Preflight(vec![finding.with("url", url).with("reason", reason)])
 }
 
@@ -70,7 +71,7 @@ async fn host_keys(tools: &Toolbox, settings: &Settings, host: &str) -> Result<(
         }
     }
     let Some(program) = find("ssh-keyscan") else {
-        let finding = Finding::error("deploy-key", "Host key of the Git server is unknown");
+        let finding = Finding::error(COMMAND, "Host key of the Git server is unknown");
         let fix = format!("ssh -T git@{host}    # stores it in ~/.ssh/known_hosts");
         return Err(Error::Preflight(vec![finding.with("host", host).fix(fix)]));
     };
