@@ -198,6 +198,8 @@ impl Controller {
         let mut command = Command::new(&self.program);
         command
             .args(["--metrics-addr=0", "--health-addr=0", "--events-addr=", "--log-level=info"])
+            // Instead of 30 s, for which tests would wait.
+            .arg("--requeue-dependency=2s")
             .env("KUBECONFIG", &self.kubeconfig)
             .env("RUNTIME_NAMESPACE", "flux-system")
             .env("TMPDIR", &self.folder)
