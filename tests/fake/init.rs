@@ -93,6 +93,18 @@ fn a_dry_run_writes_nothing() {
 }
 
 #[test]
+fn the_layout_helmfile_is_the_shipped_bootstrap() {
+    let fixture = Fixture::for_command("init").args(&["new", "--layout", "helmfile"]);
+    fixture.run().assert().code(0);
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let written = files(&root(&fixture));
+    let expected =
+        files(&shipped.join("bootstrap")).into_iter().map(|(path, text)| (format!("bootstrap/{path}"), text));
+    let taskfile = std::fs::read(shipped.join("Taskfile.yaml")).unwrap();
+    assert_eq!(written, expected.chain([("Taskfile.yaml".to_owned(), taskfile)]).collect());
+}
+
+#[test]
 fn existing_files_stay_and_are_compared() {
     let fixture = init(&[])
         .file("new/.gitignore", "/mine\n")

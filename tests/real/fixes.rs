@@ -145,32 +145,33 @@ const SOURCES: &[&str] = &[
     "check/adopted.rs",     // bundled-adopted, k3s-coredns
     "check/k3s.rs",         // k3s-*, coredns-bundled
     "commands/apps/takeover.rs", // the last words of a run that was stopped after a stage
-    "commands/recover.rs",  // what to run next
-    "settings/config.rs",   // config
+    "commands/init.rs", // what to run next, and flags of init: tests/real/init.rs and tests/fake/init.rs run both
+    "commands/recover.rs", // what to run next
+    "settings/config.rs", // config
     "settings/config/words.rs", // config
     "desired/encrypted.rs", // sops: how to resolve a conflict, which a person does
     "desired/repository.rs", // helmfile: a file that helmfile does not render
     "desired/sops_config.rs", // sops, sops-plain
-    "base/error.rs",        // k3s-boot status, which shows
-    "gather/builds.rs",     // chart-login
-    "gather/no_answer.rs",  // api
-    "gather/unfetched.rs",  // charts, chart-login
-    "gather/crds.rs",       // the name of a command of helm, in a reason
-    "gather/files.rs",      // age-key, old-script
-    "gather/secrets.rs",    // sops: `kubectl api-resources`, which shows
+    "base/error.rs",    // k3s-boot status, which shows
+    "gather/builds.rs", // chart-login
+    "gather/no_answer.rs", // api
+    "gather/unfetched.rs", // charts, chart-login
+    "gather/crds.rs",   // the name of a command of helm, in a reason
+    "gather/files.rs",  // age-key, old-script
+    "gather/secrets.rs", // sops: `kubectl api-resources`, which shows
     "check/cluster_identity.rs", // cluster-identity
-    "tools/kubeconfig.rs",  // kubeconfig
-    "gather/manifests.rs",  // k3s-boot check, which fills the cache
-    "plan/namespaces.rs",   // plan: kubectl get, which shows
-    "plan/recovery.rs",     // pending; `flux` is no program of the sandbox
-    "report/diff.rs",       // the heading of a diff
-    "report/failure.rs",    // k3s-boot check and status, which show
-    "settings.rs",          // env
-    "tools/sops.rs",        // sops
-    "report/version.rs",    // the name of the program
+    "tools/kubeconfig.rs", // kubeconfig
+    "gather/manifests.rs", // k3s-boot check, which fills the cache
+    "plan/namespaces.rs", // plan: kubectl get, which shows
+    "plan/recovery.rs", // pending; `flux` is no program of the sandbox
+    "report/diff.rs",   // the heading of a diff
+    "report/failure.rs", // k3s-boot check and status, which show
+    "settings.rs",      // env
+    "tools/sops.rs",    // sops
+    "report/version.rs", // the name of the program
     "diagnose/flux/kustomizations.rs", // kubectl describe, which shows
-    "run/failures.rs",      // the reason of a release, in words
-    "run/releases.rs",      // k3s-boot status, which shows
+    "run/failures.rs",  // the reason of a release, in words
+    "run/releases.rs",  // k3s-boot status, which shows
     "run/verify/warnings.rs", // k3s-boot status, which shows
 ];
 

@@ -135,6 +135,10 @@ spec: {interval: 1h, path: ./kubernetes/nowhere, prune: true, sourceRef: {kind: 
     assert_eq!(report["result"], "complete");
     let warnings: Vec<_> = ran.stderr.lines().filter(|line| line.contains(" WARN ")).collect();
     let [warning] = warnings[..] else { panic!("{}", ran.stderr) };
-    let words = "Flux failed to reconcile object=\"Kustomization flux-system/deep\" reason=\"ArtifactFailed: kustomization path not found";
-    assert!(warning.contains(words), "{warning}");
+    for words in [
+        "Flux failed to reconcile object=\"Kustomization flux-system/deep\" cause=",
+        "reason=\"ArtifactFailed: kustomization path not found",
+    ] {
+        assert!(warning.contains(words), "{warning}");
+    }
 }
