@@ -222,7 +222,7 @@ impl Remote {
     }
 }
 
-/// Asks for what neither flags nor the cluster tell.
+/// Asks for what is neither in the flags nor in the cluster.
 async fn answer(
     session: &Session<'_>,
     mut flags: Init,
