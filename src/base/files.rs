@@ -1,8 +1,8 @@
 //! The only module that reads files of the user: it rejects pipes and devices, and limits the size. Writes those of k3s-boot.
 
-use std::fs::{File, FileType, OpenOptions};
+use std::fs::{File, FileType, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -132,12 +132,32 @@ pub(crate) fn read_folder(folder: &Path) -> impl Iterator<Item = Entry> + use<> 
 ///
 /// The folder or the file cannot be written.
 pub(crate) fn write_whole(file: &Path, content: &[u8]) -> io::Result<()> {
+    staged(file, content, 0o600)?.persist(file)?;
+    Ok(())
+}
+
+/// Creates a file completely or not at all, and its folder. `mode` is the mode before the umask.
+///
+/// # Errors
+///
+/// The folder or the file cannot be written, or the file exists.
+pub(crate) fn create_whole(file: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let new = staged(file, content, mode)?;
+    new.as_file().sync_all()?;
+    new.persist_noclobber(file)?;
+    Ok(())
+}
+
+/// A temporary file beside `file`.
+fn staged(file: &Path, content: &[u8], mode: u32) -> io::Result<tempfile::NamedTempFile> {
     let folder = file.parent().unwrap_or(file);
     std::fs::create_dir_all(folder)?;
-    let mut new = tempfile::NamedTempFile::new_in(folder)?;
+    let mut new = tempfile::Builder::new()
+        .prefix(".k3s-boot-")
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(folder)?;
     new.write_all(content)?;
-    new.persist(file)?;
-    Ok(())
+    Ok(new)
 }
 
 #[cfg(test)]

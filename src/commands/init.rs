@@ -9,12 +9,11 @@ mod questions;
 mod server_config;
 mod templates;
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use self::choices::Choice;
+use self::choices::{Choice, Pins};
 use self::git::GitSource;
 use self::questions::Question;
 use self::templates::File;
@@ -22,7 +21,6 @@ use super::Session;
 use crate::base::distribution::Distribution;
 use crate::base::error::Error;
 use crate::base::fact::known;
-use crate::base::files::text as files_text;
 use crate::base::finding::Finding;
 use crate::base::scratch::Scratch;
 use crate::base::url::Url;
@@ -31,8 +29,8 @@ use crate::desired::{Desired, age};
 use crate::gather::{self, Named};
 use crate::observed::Live;
 use crate::process::find_program;
+use crate::report;
 use crate::report::init::{ChoiceReport, FileReport, FileState, InitReport};
-use crate::report::{self, SchemaVersion};
 use crate::settings::Settings;
 use crate::settings::cli::{Init, Layout};
 use crate::tools::Toolbox;
@@ -40,7 +38,6 @@ use crate::tools::Toolbox;
 /// The problems of `init` are not those of a check.
 const COMMAND: &str = "init";
 
-const AGE_KEY: &str = "age.key";
 const SOPS_CONFIG: &str = ".sops.yaml";
 
 /// The permissions of files, before the umask.
@@ -88,7 +85,8 @@ pub(crate) async fn init(session: &Session<'_>, flags: &Init) -> std::io::Result
 async fn run(session: &Session<'_>, flags: &Init) -> Result<InitReport, Failure> {
     let settings = session.settings;
     if flags.layout == Layout::Helmfile {
-        return Ok(write(session, flags, templates::bootstrap())?);
+        let files = write(session, flags, templates::bootstrap())?;
+        return Ok(InitReport::new(&settings.root, flags.dry_run, files));
     }
     let mut found = gather::files_for_versions(settings);
     let looked = gather::files_for_looking(settings, session.redactor);
@@ -99,7 +97,8 @@ async fn run(session: &Session<'_>, flags: &Init) -> Result<InitReport, Failure>
     let scratch = Scratch::new(&settings.temp)?;
     found.target = looked.target;
     let tools = session.toolbox(&found, &scratch)?;
-    let live = if is_read { Some(read_cluster(&tools).await?) } else { None };
+    let pins = templates::pins();
+    let live = if is_read { Some(read_cluster(&tools, &pins).await?) } else { None };
     let remote = Remote::read(session, &tools).await?;
     let has_deploy_key = settings.root.join(deploy_key::FILE).exists();
     let has_nodes = live.as_ref().is_some_and(|live| !live.cluster.nodes.is_empty());
@@ -117,7 +116,7 @@ async fn run(session: &Session<'_>, flags: &Init) -> Result<InitReport, Failure>
         existing::server_args(&settings.root),
         &source,
         &key.public,
-        &templates::pins(),
+        &pins,
     )
     .map_err(|error| refused(&error.0))?;
     match (&live, &settings.cluster_uid) {
@@ -139,14 +138,15 @@ async fn run(session: &Session<'_>, flags: &Init) -> Result<InitReport, Failure>
     // The key before what is encrypted for it, and after what makes Git ignore it: the next run must find it after a failed write.
     let (ignored, files): (Vec<_>, Vec<_>) =
         files.into_iter().partition(|file| file.path == Path::new(".gitignore"));
-    let mut report = write(session, &flags, ignored)?;
+    let mut written = write(session, &flags, ignored)?;
     let state = key.write(session, flags.dry_run)?;
-    report.files.push(FileReport { path: AGE_KEY.to_owned(), state, diff: None });
-    report.files.extend(write(session, &flags, files)?.files);
+    written.push(FileReport::new(settings.relative(&settings.age_key), state));
+    written.extend(write(session, &flags, files)?);
     if flags.deploy_key {
         let state = if has_deploy_key { FileState::Unchanged } else { FileState::Created };
-        report.files.push(FileReport { path: deploy_key::FILE.to_owned(), state, diff: None });
+        written.push(FileReport::new(deploy_key::FILE.as_ref(), state));
     }
+    let mut report = InitReport::new(&settings.root, flags.dry_run, written);
     if let Some(key) = deploy_key {
         let encrypted = key.encrypted(&tools, &settings.root).await?;
         files::create(&settings.root, deploy_key::FILE.as_ref(), &encrypted, PUBLIC)?;
@@ -174,8 +174,8 @@ fn is_read(session: &Session<'_>) -> bool {
 }
 
 /// Reads the cluster, and the records of the releases that the templates have.
-async fn read_cluster(tools: &Toolbox) -> Result<Live, Error> {
-    let releases = templates::pins().into_keys().collect();
+async fn read_cluster(tools: &Toolbox, pins: &Pins) -> Result<Live, Error> {
+    let releases = pins.keys().cloned().collect();
     let live = gather::standing(tools, &Named { releases, unknown: None }).await?.live;
     let distribution = live.distribution();
     if !distribution.is_k3s() && distribution != Distribution::Unknown {
@@ -242,8 +242,7 @@ async fn answer(
     if flags.git_url.is_none() && remote.url.is_none() {
         questions.push(Question::GitUrl);
     }
-    let can_ask = session.settings.can_ask && std::io::stdin().is_terminal();
-    if !can_ask {
+    if !session.settings.can_ask {
         let missing: Vec<_> = questions.into_iter().filter_map(Question::flag).collect();
         return if missing.is_empty() { Ok(flags) } else { Err(Failure::Missing(Missing(missing))) };
     }
@@ -287,10 +286,13 @@ fn refused(reason: &str) -> Error {
 }
 
 /// A new key could not decrypt what is encrypted already.
-fn missing_key() -> Finding {
+fn missing_key(settings: &Settings) -> Finding {
     Finding::error(COMMAND, "Repository has a SOPS configuration, but no age key")
         .with("file", SOPS_CONFIG)
-        .fix(format!("cp FILE {AGE_KEY}    # the age key of the repository"))
+        .fix(format!(
+            "cp FILE {}    # the age key of the repository",
+            settings.relative(&settings.age_key).display()
+        ))
 }
 
 fn missing_sops() -> Finding {
@@ -307,20 +309,14 @@ struct AgeKey {
 
 impl AgeKey {
     fn read_or_generate(session: &Session<'_>) -> Result<Self, Error> {
-        let path = session.settings.root.join(AGE_KEY);
-        let text = match files_text(&path, age::LARGEST) {
-            Ok(text) => text,
-            Err(error) => match error.into_io() {
-                error if error.kind() == std::io::ErrorKind::NotFound => {
-                    if session.settings.root.join(SOPS_CONFIG).exists() {
-                        return Err(Error::Preflight(vec![missing_key()]));
-                    }
-                    let (text, public) = age::generate().map_err(|error| refused(&error.to_string()))?;
-                    session.redactor.add([text.expose_secret()]);
-                    return Ok(Self { new: Some(text), public });
-                }
-                source => return Err(Error::File { action: "read", path, source }),
-            },
+        let path = &session.settings.age_key;
+        let Some(text) = files::read(path, age::LARGEST)? else {
+            if session.settings.root.join(SOPS_CONFIG).exists() {
+                return Err(Error::Preflight(vec![missing_key(session.settings)]));
+            }
+            let (text, public) = age::generate().map_err(|error| refused(&error.to_string()))?;
+            session.redactor.add([text.expose_secret()]);
+            return Ok(Self { new: Some(text), public });
         };
         session.redactor.add([text.as_str()]);
         let key = age::parse(&text).map_err(|error| refused(&format!("`{}`: {error}", path.display())))?;
@@ -334,14 +330,14 @@ impl AgeKey {
         let Some(text) = &self.new else { return Ok(FileState::Unchanged) };
         if !dry_run {
             let text = text.expose_secret().as_bytes();
-            files::create(&session.settings.root, AGE_KEY.as_ref(), text, PRIVATE)?;
+            files::create(&session.settings.root, &session.settings.age_key, text, PRIVATE)?;
         }
         Ok(FileState::Created)
     }
 }
 
 /// Writes the files that do not exist.
-fn write(session: &Session<'_>, flags: &Init, files: Vec<File>) -> Result<InitReport, Error> {
+fn write(session: &Session<'_>, flags: &Init, files: Vec<File>) -> Result<Vec<FileReport>, Error> {
     let root = &session.settings.root;
     let mut reports = Vec::new();
     for file in files {
@@ -355,18 +351,9 @@ fn write(session: &Session<'_>, flags: &Init, files: Vec<File>) -> Result<InitRe
         if state == FileState::Kept {
             tracing::warn!(file = %file.path.display(), "File exists with other content, and stays");
         }
-        reports.push(FileReport { path: file.path.display().to_string(), state, diff });
+        reports.push(FileReport { diff, ..FileReport::new(&file.path, state) });
     }
-    Ok(InitReport {
-        schema_version: SchemaVersion,
-        root: root.display().to_string(),
-        dry_run: flags.dry_run,
-        choices: Vec::new(),
-        files: reports,
-        age_public_key: None,
-        deploy_key: None,
-        next: Vec::new(),
-    })
+    Ok(reports)
 }
 
 /// The commands to run next.

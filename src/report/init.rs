@@ -1,6 +1,7 @@
 //! The report of `k3s-boot init`, as text or JSON.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -71,7 +72,26 @@ pub(crate) struct DeployKeyReport {
     pub host_keys: Vec<String>,
 }
 
+impl FileReport {
+    pub(crate) fn new(path: &Path, state: FileState) -> Self {
+        Self { path: path.display().to_string(), state, diff: None }
+    }
+}
+
 impl InitReport {
+    pub(crate) fn new(root: &Path, dry_run: bool, files: Vec<FileReport>) -> Self {
+        Self {
+            schema_version: SchemaVersion,
+            root: root.display().to_string(),
+            dry_run,
+            choices: Vec::new(),
+            files,
+            age_public_key: None,
+            deploy_key: None,
+            next: Vec::new(),
+        }
+    }
+
     /// The files, the differences of kept ones, the keys and the next commands.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();

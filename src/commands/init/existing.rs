@@ -16,7 +16,7 @@ use crate::settings::{NodesFrom, Settings};
 const HELMFILE: &str = "bootstrap/helmfile.d/01-apps.yaml";
 const APPS: &str = "kubernetes/apps";
 
-/// The flags of the user, and what stands in for those that were not named.
+/// The flags of the user, completed from the files of the repository.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Flags {
     pub init: Init,
@@ -50,54 +50,50 @@ impl Flags {
 pub(super) fn fill(flags: &Init, settings: &Settings, has_nodes: bool) -> Flags {
     let root = &settings.root;
     let mut filled = Flags::from(flags.clone());
-    let Flags { init: flags, from_files } = &mut filled;
-    flags.deploy_key |= root.join(deploy_key::FILE).exists();
+    filled.init.deploy_key |= root.join(deploy_key::FILE).exists();
     if !root.join(HELMFILE).exists() || !root.join(APPS).exists() {
         return filled;
     }
-    if !has_nodes && flags.nodes.is_none() && settings.nodes_from == NodesFrom::Config {
-        flags.nodes = u32::try_from(settings.nodes).ok();
-        from_files.push("--nodes");
-    }
-    if !has_nodes && flags.agents.is_none() && root.join("k3s/agent.yaml").exists() {
-        flags.agents = Some(1);
+    let Flags { init: flags, from_files } = &mut filled;
+    if !has_nodes {
+        let nodes = (settings.nodes_from == NodesFrom::Config).then_some(settings.nodes);
+        fill_one(&mut flags.nodes, nodes.and_then(|nodes| u32::try_from(nodes).ok()), "--nodes", from_files);
+        let agents = root.join("k3s/agent.yaml").exists().then_some(1);
+        fill_one(&mut flags.agents, agents, "--agents", from_files);
     }
     let has = |app: &str| root.join(APPS).join("kube-system").join(app).exists();
-    if flags.cni.is_none() {
-        flags.cni = Some(if has("cilium") { Cni::Cilium } else { Cni::Flannel });
-        from_files.push("--cni");
-    }
-    if flags.dns.is_none() {
-        flags.dns = Some(if has("coredns") { Dns::Coredns } else { Dns::K3s });
-        from_files.push("--dns");
-    }
+    let cni = if has("cilium") { Cni::Cilium } else { Cni::Flannel };
+    fill_one(&mut flags.cni, Some(cni), "--cni", from_files);
+    let dns = if has("coredns") { Dns::Coredns } else { Dns::K3s };
+    fill_one(&mut flags.dns, Some(dns), "--dns", from_files);
     let values = |app: &str| {
         let path = root.join(APPS).join(app).join("app/helmrelease.yaml");
         let release = yaml::parse::<Value>(&text(&path, LARGEST).ok()?, yaml::WRITTEN).ok()?;
         Some(release["spec"]["values"].clone())
     };
     let cilium = values("kube-system/cilium").unwrap_or_default();
-    if flags.api_host.is_none()
-        && let Some(host) = cilium["k8sServiceHost"].as_str()
-    {
-        flags.api_host = Some(host.to_owned());
-        from_files.push("--api-host");
-    }
+    let host = cilium["k8sServiceHost"].as_str().map(ToOwned::to_owned);
+    fill_one(&mut flags.api_host, host, "--api-host", from_files);
     let instance = values("flux-system/flux-instance").unwrap_or_default();
     let sync = &instance["instance"]["sync"];
-    if flags.git_url.is_none()
-        && let Some(url) = sync["url"].as_str().and_then(|url| normalized(url).ok())
-    {
-        flags.git_url = Some(url);
-        from_files.push("--git-url");
-    }
-    if flags.git_branch.is_none()
-        && let Some(branch) = sync["ref"].as_str().and_then(|reference| reference.strip_prefix("refs/heads/"))
-    {
-        flags.git_branch = Some(branch.to_owned());
-        from_files.push("--git-branch");
-    }
+    let url = sync["url"].as_str().and_then(|url| normalized(url).ok());
+    fill_one(&mut flags.git_url, url, "--git-url", from_files);
+    let branch = sync["ref"].as_str().and_then(|reference| reference.strip_prefix("refs/heads/"));
+    fill_one(&mut flags.git_branch, branch.map(ToOwned::to_owned), "--git-branch", from_files);
     filled
+}
+
+/// Sets a flag that the user did not name, if the files have a value for it.
+fn fill_one<T>(
+    flag: &mut Option<T>,
+    value: Option<T>,
+    name: &'static str,
+    from_files: &mut Vec<&'static str>,
+) {
+    if flag.is_none() && value.is_some() {
+        *flag = value;
+        from_files.push(name);
+    }
 }
 
 /// The command line of the servers that `k3s/config.yaml` makes; none if there is no such file.

@@ -1,15 +1,13 @@
 //! Writes files that do not exist yet, each completely or not at all, and compares those that do.
 
-use std::fs::Permissions;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use similar::TextDiff;
 
 use super::templates::File;
 use crate::base::error::Error;
-use crate::base::files::{self, LARGEST};
+use crate::base::files::{self, LARGEST, Unreadable};
 use crate::report::init::FileState;
 
 /// The state of a file of the repository.
@@ -18,14 +16,23 @@ use crate::report::init::FileState;
 ///
 /// It exists and cannot be read.
 pub(super) fn state(root: &Path, file: &File) -> Result<(FileState, Option<String>), Error> {
-    let path = root.join(&file.path);
-    match files::text(&path, LARGEST) {
-        Ok(text) if text == file.text => Ok((FileState::Unchanged, None)),
-        Ok(text) => Ok((FileState::Kept, Some(diff(&file.path, &text, &file.text)))),
-        Err(error) => match error.into_io() {
-            error if error.kind() == std::io::ErrorKind::NotFound => Ok((FileState::Created, None)),
-            source => Err(Error::File { action: "read", path, source }),
-        },
+    Ok(match read(&root.join(&file.path), LARGEST)? {
+        None => (FileState::Created, None),
+        Some(text) if text == file.text => (FileState::Unchanged, None),
+        Some(text) => (FileState::Kept, Some(diff(&file.path, &text, &file.text))),
+    })
+}
+
+/// The text of a file; none if it does not exist.
+///
+/// # Errors
+///
+/// It exists and cannot be read.
+pub(super) fn read(path: &Path, largest: u64) -> Result<Option<String>, Error> {
+    match files::text(path, largest).map_err(Unreadable::into_io) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::File { action: "read", path: path.to_owned(), source }),
     }
 }
 
@@ -43,19 +50,6 @@ fn diff(path: &Path, old: &str, new: &str) -> String {
 /// A folder or the file cannot be written; the file does not exist then.
 pub(super) fn create(root: &Path, path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
     let path = root.join(path);
-    let written = write(&path, content, mode);
+    let written = files::create_whole(&path, content, mode);
     written.map_err(|source| Error::File { action: "write", path, source })
-}
-
-fn write(path: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(path);
-    std::fs::create_dir_all(folder)?;
-    let mut new = tempfile::Builder::new()
-        .prefix(".k3s-boot-")
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(folder)?;
-    new.write_all(content)?;
-    new.as_file().sync_all()?;
-    new.persist_noclobber(path)?;
-    Ok(())
 }
