@@ -155,7 +155,7 @@ impl Distribution {
     }
 
     /// Where agents of a CNI reach the API server on every node, as host and port.
-    pub(crate) fn local_api(self) -> (&'static str, &'static str) {
+    pub(crate) const fn local_api(self) -> (&'static str, &'static str) {
         match self {
             Self::K3s | Self::K3d => ("127.0.0.1", "6444"),
             // KubePrism, which is enabled by default since Talos 1.6.

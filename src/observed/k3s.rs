@@ -15,6 +15,28 @@ use crate::base::distribution::Distribution;
 /// The annotation with the command line of k3s, as JSON.
 pub(crate) const NODE_ARGS: &str = "k3s.io/node-args";
 
+/// The network of pods: the flag, and its default.
+pub(crate) const CLUSTER_CIDR: (&str, &str) = ("cluster-cidr", "10.42.0.0/16");
+
+/// The network of Services: the flag, and its default.
+pub(crate) const SERVICE_CIDR: (&str, &str) = ("service-cidr", "10.43.0.0/16");
+
+/// The DNS domain of the cluster: the flag, and its default.
+pub(crate) const CLUSTER_DOMAIN: (&str, &str) = ("cluster-domain", "cluster.local");
+
+/// Flags that must be equal on all servers, with their defaults (docs.k3s.io, `k3s server`, critical configuration values).
+pub(crate) const CRITICAL_VALUES: [(&str, &str); 5] = [
+    CLUSTER_CIDR,
+    SERVICE_CIDR,
+    ("cluster-dns", "the default"),
+    CLUSTER_DOMAIN,
+    ("egress-selector-mode", "agent"),
+];
+
+/// Switches that must be equal on all servers.
+pub(crate) const CRITICAL_SWITCHES: [&str; 3] =
+    ["disable-network-policy", "disable-helm-controller", "disable-cloud-controller"];
+
 /// The command line of k3s on a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NodeArgs {

@@ -6,7 +6,7 @@ use crate::base::finding::Finding;
 use crate::check::k3s::Servers;
 use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::observed::Live;
-use crate::observed::k3s::NodeArgs;
+use crate::observed::k3s::{CRITICAL_SWITCHES, CRITICAL_VALUES, NodeArgs};
 
 pub(super) const RULE: Rule = Rule {
     id: "k3s-servers",
@@ -20,18 +20,6 @@ pub(super) const RULE: Rule = Rule {
     check: Check::Nodes(check),
 };
 
-/// Flags that must be equal, with their defaults.
-const VALUES: [(&str, &str); 5] = [
-    ("cluster-cidr", "10.42.0.0/16"),
-    ("service-cidr", "10.43.0.0/16"),
-    ("cluster-dns", "the default"),
-    ("cluster-domain", "cluster.local"),
-    ("egress-selector-mode", "agent"),
-];
-
-/// Switches that must be equal.
-const SWITCHES: [&str; 3] = ["disable-network-policy", "disable-helm-controller", "disable-cloud-controller"];
-
 fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     let servers = match Servers::of_k3s(live) {
         Ok(servers) => servers,
@@ -40,10 +28,11 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
     if let Err(answer) = facts.cni() {
         return answer;
     }
-    let values = VALUES
+    let values = CRITICAL_VALUES
         .iter()
         .map(|(flag, default)| differs(&servers, flag, |args| args.flag(flag).unwrap_or(default).to_owned()));
-    let switches = SWITCHES.iter().map(|flag| differs(&servers, flag, |args| args.is_on(flag).to_string()));
+    let switches =
+        CRITICAL_SWITCHES.iter().map(|flag| differs(&servers, flag, |args| args.is_on(flag).to_string()));
     let others = [
         differs(&servers, "flannel-backend", |args| args.flannel_backend().to_owned()),
         differs(&servers, "disable: servicelb", |args| args.disabled().contains("servicelb").to_string()),

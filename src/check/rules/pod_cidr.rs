@@ -10,6 +10,7 @@ use crate::check::{Answer, Check, Facts, Group, Inspection, NO_NODES, Needs, OPE
 use crate::desired::STAND_IN;
 use crate::desired::releases::Release;
 use crate::observed::Live;
+use crate::observed::k3s::CLUSTER_CIDR;
 
 pub(super) const RULE: Rule = Rule {
     id: "pod-cidr",
@@ -29,9 +30,6 @@ const NATIVE: &[&str] = &["ipv4NativeRoutingCIDR"];
 
 /// The default pool of the chart.
 const DEFAULT_POOL: &str = "10.0.0.0/8";
-
-/// The default pod network of k3s.
-const DEFAULT_PODS: &str = "10.42.0.0/16";
 
 /// The networks of the cluster.
 struct Networks<'a> {
@@ -164,7 +162,7 @@ fn native(live: &Live, cilium: &Release, pods: &[(&str, IpNet)]) -> Option<Findi
 fn pod_network(live: &Live, pods: &[(&str, IpNet)]) -> String {
     let configured =
         live.cluster.servers().find_map(|node| node.k3s()?.list("cluster-cidr").into_iter().next());
-    let network = configured.as_deref().unwrap_or(DEFAULT_PODS);
+    let network = configured.as_deref().unwrap_or(CLUSTER_CIDR.1);
     let is_inside = |pods: &IpNet| network.parse::<IpNet>().is_ok_and(|network| network.contains(pods));
     match pods
         .iter()

@@ -5,28 +5,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use ipnet::IpNet;
-use semver::Version;
 use serde::Serialize;
 
 use super::existing::Flags;
 use super::git::{GitSource, PULL_SECRET};
 use super::server_config;
+use crate::base::distribution::Distribution;
 use crate::base::release_id::ReleaseId;
 use crate::observed::Live;
-use crate::observed::k3s::NodeArgs;
+use crate::observed::k3s::{CLUSTER_CIDR, CLUSTER_DOMAIN, NodeArgs, SERVICE_CIDR};
 use crate::observed::node::Node;
 use crate::observed::workloads::cluster_dns;
+use crate::plan::releases::is_newer;
 use crate::settings::cli::{Cni, Dns};
 
-/// The networks of k3s (docs.k3s.io, `k3s server`).
-const CLUSTER_CIDR: &str = "10.42.0.0/16";
-const SERVICE_CIDR: &str = "10.43.0.0/16";
-
-/// Where k3s answers on every node: a server itself, an agent with its load balancer (docs.k3s.io, `lb-server-port`).
-pub(super) const LOCAL_API: (&str, u16) = ("127.0.0.1", 6444);
+/// Where k3s answers on every node.
+pub(super) const LOCAL_API: (&str, &str) = Distribution::K3s.local_api();
 
 /// The port of k3s' API server at other addresses.
-const API_PORT: u16 = 6443;
+const API_PORT: &str = "6443";
 
 /// The versions of charts, by release.
 pub(super) type Pins = BTreeMap<ReleaseId, String>;
@@ -61,12 +58,12 @@ pub(super) struct Choices {
     pub cilium: bool,
     pub coredns: bool,
     pub api_host: String,
-    pub api_port: u16,
+    pub api_port: &'static str,
     pub dual_stack: bool,
     pub dns_addresses: Vec<IpAddr>,
     pub cluster_domain: String,
-    pub operator_replicas: usize,
-    pub coredns_replicas: usize,
+    /// Of what has a replica on two nodes, if there are two.
+    pub replicas: usize,
     pub git_url: String,
     pub git_ref: String,
     pub pull_secret: Option<&'static str>,
@@ -222,10 +219,8 @@ impl Choices {
         self.nodes = nodes;
         self.agents = agents.min(nodes.saturating_sub(1));
         self.note("nodes", &format!("{nodes}, {} of them agents", self.agents), reason);
-        self.operator_replicas = nodes.min(2);
-        self.coredns_replicas = nodes.min(2);
-        let reason = "two replicas never share a node";
-        self.note("replicas", &self.operator_replicas.to_string(), reason);
+        self.replicas = nodes.min(2);
+        self.note("replicas", &self.replicas.to_string(), "two replicas never share a node");
     }
 
     fn choose_cni(&mut self, flags: &Flags, seen: &Seen<'_>) {
@@ -249,15 +244,15 @@ impl Choices {
     }
 
     fn choose_networks(&mut self, flags: &Flags, seen: &Seen<'_>) -> Result<(), Impossible> {
-        let clusters = networks("cluster-cidr", &flags.cluster_cidr, seen, CLUSTER_CIDR)?;
-        let services = networks("service-cidr", &flags.service_cidr, seen, SERVICE_CIDR)?;
-        let is_v4 = |network: &&IpNet| matches!(network, IpNet::V4(_));
-        if !clusters.0.iter().any(|network| is_v4(&network)) {
+        let clusters = networks(CLUSTER_CIDR, &flags.cluster_cidr, seen)?;
+        let services = networks(SERVICE_CIDR, &flags.service_cidr, seen)?;
+        if !clusters.0.iter().any(|network| matches!(network, IpNet::V4(_))) {
             return Err(Impossible("clusters without IPv4 are not supported by `init`".to_owned()));
         }
         self.dual_stack = clusters.0.len() > 1;
         self.note("networks", &format!("{} {}", join(&clusters.0), join(&services.0)), clusters.1);
-        seen.flag("cluster-domain").unwrap_or("cluster.local").clone_into(&mut self.cluster_domain);
+        let (flag, default) = CLUSTER_DOMAIN;
+        seen.flag(flag).unwrap_or(default).clone_into(&mut self.cluster_domain);
         // k3s takes the tenth address of each network (k3s-io/k3s, `pkg/cli/server`).
         self.dns_addresses = match seen.flag("cluster-dns") {
             Some(addresses) => addresses.split(',').filter_map(|one| one.trim().parse().ok()).collect(),
@@ -272,8 +267,9 @@ impl Choices {
 
     fn choose_api(&mut self, flags: &Flags, seen: &Seen<'_>) -> Result<(), Impossible> {
         self.server_address = seen.address.map(ToOwned::to_owned);
+        let (local_host, local_port) = LOCAL_API;
         let port_of_agents = seen.all.iter().find_map(|args| args.flag("lb-server-port"));
-        let is_moved = port_of_agents.is_some_and(|port| port != "6444");
+        let is_moved = port_of_agents.is_some_and(|port| port != local_port);
         let (host, reason) = match (&flags.api_host, seen.address) {
             (Some(host), _) => (host.as_str(), flags.why("--api-host")),
             (None, Some(address)) if is_moved => (address, "a node sets `lb-server-port`"),
@@ -282,11 +278,11 @@ impl Choices {
                     "a node sets `lb-server-port`: name the API server with --api-host".to_owned(),
                 ));
             }
-            (None, _) => (LOCAL_API.0, "k3s answers there on every node"),
+            (None, _) => (local_host, "k3s answers there on every node"),
         };
-        self.api_port = if host == LOCAL_API.0 { LOCAL_API.1 } else { API_PORT };
+        self.api_port = if host == local_host { local_port } else { API_PORT };
         host.clone_into(&mut self.api_host);
-        if flags.api_host.is_some() && self.api_host != LOCAL_API.0 {
+        if flags.api_host.is_some() && self.api_host != local_host {
             self.server_address = Some(self.api_host.clone());
         }
         if self.cilium {
@@ -330,17 +326,11 @@ impl Choices {
     }
 }
 
-fn is_newer(installed: &str, pin: &str) -> bool {
-    let parse = |text: &str| Version::parse(text.trim_start_matches('v')).ok();
-    matches!((parse(installed), parse(pin)), (Some(installed), Some(pin)) if installed > pin)
-}
-
 /// Networks of k3s, and where they come from.
 fn networks(
-    flag: &'static str,
+    (flag, default): (&str, &str),
     named: &[IpNet],
     seen: &Seen<'_>,
-    default: &str,
 ) -> Result<(Vec<IpNet>, &'static str), Impossible> {
     if !named.is_empty() {
         return Ok((named.to_vec(), "named by flags"));

@@ -1,46 +1,43 @@
 //! The configuration of the k3s servers that a repository needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::choices::{Choices, LOCAL_API, Seen, join};
 use super::existing::Flags;
+use crate::observed::k3s::{CLUSTER_CIDR, CRITICAL_SWITCHES, CRITICAL_VALUES, SERVICE_CIDR};
 
-/// The keys of k3s that the servers share (docs.k3s.io, `k3s server`), and how they are written.
-const SHARED_FLAGS: [&str; 5] =
-    ["cluster-cidr", "service-cidr", "cluster-dns", "cluster-domain", "egress-selector-mode"];
-const SHARED_SWITCHES: [&str; 4] =
-    ["disable-helm-controller", "disable-cloud-controller", "secrets-encryption", "embedded-registry"];
+/// Switches that a running cluster keeps, besides the critical ones.
+const OTHER_SWITCHES: [&str; 3] = ["disable-kube-proxy", "secrets-encryption", "embedded-registry"];
+
+/// What Cilium does in place of k3s, besides flannel.
+const CILIUM_SWITCHES: [&str; 2] = ["disable-network-policy", "disable-kube-proxy"];
 
 /// The configuration of the servers: what they share already, and what the repository needs.
 pub(super) fn server_config(choices: &Choices, flags: &Flags, seen: &Seen<'_>) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut from_flags = BTreeMap::new();
-    for (name, networks) in [("cluster-cidr", &flags.cluster_cidr), ("service-cidr", &flags.service_cidr)] {
-        if !networks.is_empty() {
-            from_flags.insert(name, join(networks));
+    let from_flags = |flag| {
+        [(CLUSTER_CIDR.0, &flags.cluster_cidr), (SERVICE_CIDR.0, &flags.service_cidr)]
+            .into_iter()
+            .find_map(|(name, networks)| (name == flag && !networks.is_empty()).then(|| join(networks)))
+    };
+    for (flag, _) in CRITICAL_VALUES {
+        if let Some(value) = from_flags(flag).or_else(|| seen.flag(flag).map(ToOwned::to_owned)) {
+            lines.push(format!("{flag}: {value}"));
         }
     }
-    for name in SHARED_FLAGS {
-        if let Some(value) = from_flags.get(name).map(String::as_str).or_else(|| seen.flag(name)) {
-            lines.push(format!("{name}: {value}"));
-        }
-    }
-    lines.extend(SHARED_SWITCHES.iter().filter(|name| seen.is_on(name)).map(|name| format!("{name}: true")));
+    let is_kept = |name: &&&str| seen.is_on(name) && !(choices.cilium && CILIUM_SWITCHES.contains(name));
+    let switches = CRITICAL_SWITCHES.iter().chain(&OTHER_SWITCHES);
+    lines.extend(switches.filter(is_kept).map(|name| format!("{name}: true")));
     let mut disabled = seen.disabled();
     if choices.cilium {
         lines.push("# Cilium replaces flannel, the network policies and kube-proxy of k3s.".to_owned());
         lines.push("flannel-backend: \"none\"".to_owned());
-        lines.push("disable-network-policy: true".to_owned());
-        lines.push("disable-kube-proxy: true".to_owned());
+        lines.extend(CILIUM_SWITCHES.map(|name| format!("{name}: true")));
         if seen.servers.is_empty() {
             disabled.extend(["servicelb", "traefik"].map(ToOwned::to_owned));
         }
-    } else {
-        if let Some(backend) = seen.flag("flannel-backend") {
-            lines.push(format!("flannel-backend: \"{backend}\""));
-        }
-        let switches = ["disable-network-policy", "disable-kube-proxy"];
-        lines.extend(switches.iter().filter(|name| seen.is_on(name)).map(|name| format!("{name}: true")));
+    } else if let Some(backend) = seen.flag("flannel-backend") {
+        lines.push(format!("flannel-backend: \"{backend}\""));
     }
     if choices.coredns {
         disabled.insert("coredns".to_owned());

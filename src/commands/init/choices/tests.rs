@@ -84,7 +84,7 @@ fn values(files: &BTreeMap<String, String>, app: &str) -> Value {
 #[test]
 fn defaults_fit_one_new_server() {
     let choices = chosen(Init::default(), None);
-    assert_eq!((choices.nodes, choices.operator_replicas, choices.coredns_replicas), (1, 1, 1));
+    assert_eq!((choices.nodes, choices.replicas), (1, 1));
     let files = written(&choices);
     let cilium = values(&files, "kube-system/cilium");
     assert_eq!((&cilium["k8sServiceHost"], &cilium["k8sServicePort"]), (&json!("127.0.0.1"), &json!(6444)));
@@ -192,5 +192,5 @@ fn installed_versions_are_not_downgraded() {
 fn an_agent_with_another_port_needs_an_address() {
     let live = live(vec![node("a", PREPARED), node("b", &["agent", "--lb-server-port", "7443"])]);
     let choices = chosen(Init::default(), Some(&live));
-    assert_eq!((choices.api_host.as_str(), choices.api_port), ("10.0.0.10", 6443));
+    assert_eq!((choices.api_host.as_str(), choices.api_port), ("10.0.0.10", "6443"));
 }
