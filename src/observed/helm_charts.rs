@@ -42,7 +42,7 @@ const HELM_CHART_CONFIGS: &str = "helmchartconfigs.helm.cattle.io";
 const ADDONS: &str = "addons.k3s.cattle.io";
 
 /// The label on the Jobs of the Helm controller.
-const JOB_LABEL: &str = "helmcharts.helm.cattle.io/chart";
+pub(crate) const JOB_LABEL: &str = "helmcharts.helm.cattle.io/chart";
 
 /// The annotations of the deploy controller on what it has applied.
 const OWNER_GVK: &str = "objectset.rio.cattle.io/owner-gvk";

@@ -52,10 +52,10 @@ pub(crate) enum Which {
     Helms,
 }
 
-/// An object in a metadata-only list.
+/// An object of which only the metadata is read.
 #[derive(Deserialize)]
-pub(super) struct Partial {
-    pub(super) metadata: Meta,
+pub(crate) struct Partial {
+    pub metadata: Meta,
 }
 
 /// The metadata of all objects of some kinds.

@@ -7,14 +7,13 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
 use serde_json::json;
 
 use crate::base::error::Error;
 use crate::base::logger::{self, Level};
 use crate::base::waiting::Waiting;
 use crate::observed::helm_charts::{FINALIZER, HelmChart, UNMANAGED};
-use crate::observed::inventory::Meta;
+use crate::observed::inventory::{Meta, Partial};
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, METADATA_OF_ONE};
 
@@ -22,12 +21,6 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the HelmChart is read again because it was changed in between.
 const MAX_CONFLICTS: u32 = 5;
-
-/// One object, of which only the metadata is read.
-#[derive(Deserialize)]
-struct Item {
-    metadata: Meta,
-}
 
 /// Removes HelmCharts, and leaves their releases as they are.
 ///
@@ -67,13 +60,13 @@ async fn release_from_controller(
     if answer.status() == 404 {
         return Ok(None);
     }
-    let Item { metadata } = answer.read()?;
-    let deleted = |meta: &Meta| meta.deletion_timestamp.is_some();
-    if deleted(&metadata) && !deleted(&chart.meta) {
+    let Partial { metadata } = answer.read()?;
+    let annotated = HelmChart { meta: metadata, ..chart.clone() };
+    if annotated.is_deleted() && !chart.is_deleted() {
         let reason = "somebody deletes the HelmChart, which may uninstall the release".to_owned();
         return Err(Error::Api { request: format!("PATCH {path}"), status: None, reason });
     }
-    Ok(Some(HelmChart { meta: metadata, ..chart.clone() }))
+    Ok(Some(annotated))
 }
 
 /// Waits until no Job of the Helm controller runs that it started before it ignored the HelmChart.
@@ -112,7 +105,7 @@ async fn remove(tools: &Toolbox, path: &str, meta: Meta) -> Result<(), Error> {
             return Ok(());
         }
         if answer.status() != 409 {
-            let Item { metadata } = answer.read()?;
+            let Partial { metadata } = answer.read()?;
             let options = json!({"apiVersion": "v1", "kind": "DeleteOptions",
                 "preconditions": {"uid": metadata.uid, "resourceVersion": metadata.resource_version}});
             let answer = tools.ask(Call::delete(path, &options)).await?;
@@ -120,12 +113,12 @@ async fn remove(tools: &Toolbox, path: &str, meta: Meta) -> Result<(), Error> {
                 answer.good()?;
             }
         }
-        match tools.api_read::<Item>(Call::get(path).accept(METADATA_OF_ONE)).await? {
+        match tools.api_read::<Partial>(Call::get(path).accept(METADATA_OF_ONE)).await? {
             None => return Ok(()),
-            Some(Item { metadata }) if metadata.uid != meta.uid => {
+            Some(Partial { metadata }) if metadata.uid != meta.uid => {
                 return Err(failed("somebody has created the HelmChart again".to_owned()));
             }
-            Some(Item { metadata }) => meta = metadata,
+            Some(Partial { metadata }) => meta = metadata,
         }
     }
     Err(failed(format!("the HelmChart still exists, with the finalizers {:?}", meta.finalizers)))

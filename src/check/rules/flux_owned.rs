@@ -8,7 +8,7 @@ use crate::check::k3s::Servers;
 use crate::check::{Answer, Check, Facts, Group, NO_RELEASES, Needs, Rule};
 use crate::desired::releases::Release;
 use crate::observed::Live;
-use crate::observed::helm_charts::{Addon, HelmChart, UNMANAGED};
+use crate::observed::helm_charts::{Addon, HelmChart, JOB_LABEL, UNMANAGED};
 use crate::observed::inventory::Meta;
 use crate::observed::manager::Manager;
 use crate::plan::helm_charts::{Obstacle, obstacle};
@@ -83,11 +83,10 @@ fn with_chart(
              HelmChart again when it starts, and nothing in the cluster shows that",
         ),
         None => finding.fix(take_over),
-        Some(Obstacle::File(addon)) => {
+        Some(obstacle @ Obstacle::File(addon)) => {
             let servers = Servers::of(live);
             let finding = finding.with("file", &addon.source).with("servers", servers.names());
-            let finding =
-                if adopted { finding.with("reason", Obstacle::File(addon.clone())) } else { finding };
+            let finding = if adopted { finding.with("reason", obstacle) } else { finding };
             finding.fix(file_steps(chart, addon, &servers, &take_over))
         }
         Some(Obstacle::Bundled) if !adopted => finding,
@@ -95,7 +94,7 @@ fn with_chart(
             let finding = finding.with(if adopted { "reason" } else { "take_over" }, obstacle);
             match obstacle {
                 Obstacle::Job(_) => finding.fix(format!(
-                    "kubectl --namespace {namespace} get jobs --selector helmcharts.helm.cattle.io/chart={name}"
+                    "kubectl --namespace {namespace} get jobs --selector {JOB_LABEL}={name}"
                 )),
                 Obstacle::Bundled => finding.fix(format!(
                     "keep the bundled release with --skip-release {release}, or disable the component before you \
