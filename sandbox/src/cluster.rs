@@ -221,15 +221,15 @@ impl Sandbox {
     /// Starts the Helm controller of k3s, which creates its CRDs. Nothing runs the containers of its Jobs, so that a test has
     /// to do with helm what they would do.
     pub fn start_helm_controller(&self) -> Result<()> {
-        let kubeconfig = self.folder.join("helm-controller.kubeconfig");
+        let kubeconfig = self.folder.join("k3s-helm-controller.kubeconfig");
         self.plane()
             .as_ref()
             .context("the sandbox has stopped")?
-            .write_kubeconfig(&kubeconfig, "helm-controller")?;
+            .write_kubeconfig(&kubeconfig, "k3s-helm-controller")?;
         let mut command = Command::new(self.tools.helm_controller());
         command.env("KUBECONFIG", &kubeconfig).env("HOME", &self.folder).current_dir(&self.folder);
-        let log = self.folder.join("helm-controller.log");
-        let service = Service::start(&self.watchdog, "helm-controller", &mut command, &log)?;
+        let log = self.folder.join("k3s-helm-controller.log");
+        let service = Service::start(&self.watchdog, "k3s-helm-controller", &mut command, &log)?;
         *self.helm_controller.lock().unwrap_or_else(PoisonError::into_inner) = Some(service);
         Ok(())
     }

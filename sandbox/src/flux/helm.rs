@@ -12,8 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::operator::condition;
-use crate::control_plane::crd_path;
+use super::operator::{path_of, watch_until_established};
 use crate::kube::Client;
 use crate::process::{run_with_input, wait_for};
 use crate::time::now;
@@ -67,16 +66,7 @@ impl HelmController {
     }
 
     pub(super) fn watch(&self, stop: &AtomicBool) {
-        // A watch on a kind that does not exist would have to poll.
-        self.client.watch(
-            &crd_path(NAME).replace(&format!("/{NAME}"), &format!("?fieldSelector=metadata.name%3D{NAME}")),
-            stop,
-            |event| {
-                let is_there =
-                    condition(&event.object, "Established").is_some_and(|one| one["status"] == "True");
-                if is_there { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            },
-        );
+        watch_until_established(&self.client, NAME, stop);
         self.client.watch(PATH, stop, |event| {
             let release = event.object;
             let is_new = release["status"]["observedGeneration"] != release["metadata"]["generation"];
@@ -134,16 +124,11 @@ impl HelmController {
 
     fn set_status(&self, release: &Value, status: &str, reason: &str, message: &str) -> Result<()> {
         let metadata = &release["metadata"];
-        let text = |key: &str| metadata[key].as_str().context("the HelmRelease has no name");
-        let path = PATH.replace(
-            "helmreleases",
-            &format!("namespaces/{}/helmreleases/{}/status", text("namespace")?, text("name")?),
-        );
         let condition = json!({
             "type": "Ready", "status": status, "reason": reason, "message": message,
             "observedGeneration": metadata["generation"], "lastTransitionTime": now(),
         });
         let status = json!({"observedGeneration": metadata["generation"], "conditions": [condition]});
-        self.client.merge(&path, &json!({"status": status})).map(drop)
+        self.client.merge(&format!("{}/status", path_of(release)?), &json!({"status": status})).map(drop)
     }
 }

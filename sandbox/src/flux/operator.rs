@@ -78,15 +78,7 @@ impl Operator {
     }
 
     pub(super) fn watch_instances(&self, stop: &AtomicBool) {
-        // A watch on a kind that does not exist would have to poll.
-        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-        self.client.watch(&format!("{path}?fieldSelector=metadata.name%3D{CRD}"), stop, |event| {
-            if is_true(&event.object, "Established") {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
+        watch_until_established(&self.client, CRD, stop);
         self.client.watch("/apis/fluxcd.controlplane.io/v1/fluxinstances", stop, |event| {
             let mut state = self.state();
             let uid = &event.object["metadata"]["uid"];
@@ -196,6 +188,14 @@ impl Operator {
     }
 }
 
+/// Waits until a kind exists, because a watch on one that does not would have to poll.
+pub(super) fn watch_until_established(client: &Client, crd: &str, stop: &AtomicBool) {
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    client.watch(&format!("{path}?fieldSelector=metadata.name%3D{crd}"), stop, |event| {
+        if is_true(&event.object, "Established") { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+}
+
 type Conditions = Vec<(&'static str, &'static str, &'static str, String)>;
 
 fn stalled(message: &str) -> Conditions {
@@ -268,13 +268,14 @@ fn sync_objects(instance: &Value) -> Result<[Value; 2]> {
     Ok([repository, kustomization])
 }
 
-fn path_of(object: &Value) -> Result<String> {
+pub(super) fn path_of(object: &Value) -> Result<String> {
     let text =
         |value: &Value| value.as_str().map(str::to_owned).context("an object has no kind, name or namespace");
     let plural = match object["kind"].as_str() {
         Some("GitRepository") => "gitrepositories",
         Some("Kustomization") => "kustomizations",
         Some("FluxInstance") => "fluxinstances",
+        Some("HelmRelease") => "helmreleases",
         _ => bail!("an object has an unknown kind"),
     };
     let metadata = &object["metadata"];
