@@ -29,10 +29,10 @@ fn flux_instance_shows_what_is_pending() {
         "flux-instance",
     ));
     let running = fixture.start();
-    let helmfile = listener.accept();
+    let mut helmfile = listener.accept();
     running.wait_for("Waiting for release");
     running.signal(nix::sys::signal::Signal::SIGINT);
-    helmfile.finish();
+    assert_eq!(helmfile.remaining_lines(), ["INT"]);
     let ran = running.wait();
     let line = ran.stdout.lines().find(|line| line.contains("Waiting for release")).unwrap();
     let pending = "pending=\"Deployment/source-controller 0/1, FluxInstance flux-system/flux: Progressing: Reconciliation in progress\"";
