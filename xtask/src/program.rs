@@ -1,0 +1,54 @@
+//! Programs of other people, and where they are installed.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+/// The root of this repository.
+pub(crate) fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+}
+
+pub(crate) fn print_progress(line: &str) {
+    // Nobody is left to tell if stderr is closed.
+    _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Runs a command with the output of this process.
+///
+/// # Errors
+///
+/// If it cannot be started or fails.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("cannot start `{name}`"))?;
+    if !status.success() {
+        bail!("`{name}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// The folder of programs from Python packages, with the versions of `xtask/requirements.txt`.
+///
+/// # Errors
+///
+/// If Python is missing, or a package cannot be installed.
+pub(crate) fn python_programs() -> Result<PathBuf> {
+    let requirements = workspace().join("xtask/requirements.txt");
+    let wanted =
+        std::fs::read(&requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
+    let folder = workspace().join("target/python");
+    let installed = folder.join("requirements.txt");
+    // Copied last: what an interrupted installation left is installed again.
+    if std::fs::read(&installed).ok().as_ref() != Some(&wanted) {
+        print_progress("installing the Python programs of xtask/requirements.txt");
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+        run(Command::new(folder.join("bin/pip"))
+            .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .arg(&requirements))?;
+        std::fs::write(&installed, wanted)?;
+    }
+    Ok(folder.join("bin"))
+}
