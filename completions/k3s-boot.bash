@@ -133,7 +133,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__apps)
-            opts="-y -v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --release-timeout --nodes-timeout --verify-timeout --fail-fast --wait-lock --yes --dry-run --list --only --from --skip --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-y -v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --report --release-timeout --nodes-timeout --verify-timeout --fail-fast --wait-lock --yes --dry-run --list --only --from --skip --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -157,6 +157,10 @@ _k3s__boot() {
                     ;;
                 --skip-check)
                     COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption parity namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules flux-pull-secret kubeconfig-cert api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port service-network cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
+                    return 0
+                    ;;
+                --report)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --release-timeout)
@@ -263,7 +267,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__check)
-            opts="-y -v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --offline --pin --yes --list --explain --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-y -v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --report --offline --pin --yes --list --explain --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -287,6 +291,10 @@ _k3s__boot() {
                     ;;
                 --skip-check)
                     COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption parity namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules flux-pull-secret kubeconfig-cert api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port service-network cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
+                    return 0
+                    ;;
+                --report)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --explain)
@@ -387,7 +395,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__diff)
-            opts="-v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --manifests --exit-code --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --report --manifests --exit-code --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -411,6 +419,10 @@ _k3s__boot() {
                     ;;
                 --skip-check)
                     COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption parity namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules flux-pull-secret kubeconfig-cert api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port service-network cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
+                    return 0
+                    ;;
+                --report)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --release)
@@ -783,7 +795,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__recover)
-            opts="-y -v -o -h --force --cluster --wait-lock --yes --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-y -v -o -h --force --cluster --wait-lock --yes --report --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -794,6 +806,10 @@ _k3s__boot() {
                     return 0
                     ;;
                 --wait-lock)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --report)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -112,6 +112,7 @@ flux-owned\t''
 newer\t''
 drift\t''
 flux-state\t''"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l report -d 'Write the JSON report to a file too, completely or not at all; /dev/termination-log gets one of 4096 bytes at most' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l release-timeout -d 'Timeout for each release, unless the helmfile sets a shorter one [default: 15m]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l nodes-timeout -d 'Timeout for nodes to register [default: 10m]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l verify-timeout -d 'Timeout for Flux to sync the repository [default: 10m]' -r
@@ -230,6 +231,7 @@ flux-owned\t''
 newer\t''
 drift\t''
 flux-state\t''"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l report -d 'Write the JSON report to a file too, completely or not at all; /dev/termination-log gets one of 4096 bytes at most' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l explain -d 'Explain a check and exit' -r -f -a "config\t''
 env\t''
 environment\t''
@@ -386,6 +388,7 @@ flux-owned\t''
 newer\t''
 drift\t''
 flux-state\t''"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l report -d 'Write the JSON report to a file too, completely or not at all; /dev/termination-log gets one of 4096 bytes at most' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l release -d 'Sync only this release (NAME or NAMESPACE/NAME, repeatable) and those of its `needs` that are not installed' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l skip-release -d 'Skip this release; releases that need it are still synced' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l adopt -d 'Take over this release, which is managed by Flux or k3s' -r
@@ -437,6 +440,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -s v -l verbos
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l cluster -d 'UID of the kube-system namespace of the target cluster' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l wait-lock -d 'How long to wait for another run to finish; 15s is the minimum [default: 15s]' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l report -d 'Write the JSON report to a file too, completely or not at all; /dev/termination-log gets one of 4096 bytes at most' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l context -d 'Kubeconfig context [default: the current context]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l root -d 'Root of the repository [env: ROOT_DIR] [default: the Git top level]' -r -F

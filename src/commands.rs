@@ -13,6 +13,9 @@ pub(crate) mod version;
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
+use serde::Serialize;
+
 use crate::base::env::Env;
 use crate::base::error::{End, Error};
 use crate::base::redact::Redactor;
@@ -21,7 +24,9 @@ use crate::gather::Files;
 use crate::process::Runner;
 use crate::process::signals::Stop;
 use crate::process::transcript::Transcript;
+use crate::report;
 use crate::report::failure::FailureReport;
+use crate::report::file::ReportFile;
 use crate::settings::Settings;
 use crate::tools::api::Api;
 use crate::tools::child_env::{self, ChildEnv, ChildOptions};
@@ -35,19 +40,29 @@ pub(crate) struct Session<'a> {
     pub env: &'a Env,
     pub redactor: &'a Redactor,
     pub stop: Stop,
+    report: Option<ReportFile>,
     /// Receives the output of all tools.
     transcript: Transcript,
 }
 
 impl<'a> Session<'a> {
     /// `command` names the log file; without it the output of tools is not kept.
+    ///
+    /// # Errors
+    ///
+    /// The file of `--report` cannot be written.
     pub(crate) fn new(
         settings: &'a Settings,
         env: &'a Env,
         redactor: &'a Redactor,
         stop: Stop,
         command: Option<&'static str>,
-    ) -> Self {
+    ) -> Result<Self, anyhow::Error> {
+        let prepared = settings.report.as_deref().map(|file| {
+            ReportFile::prepare(file)
+                .with_context(|| format!("failed to write the report to `{}`", file.display()))
+        });
+        let report = prepared.transpose()?;
         redactor.add(child_env::secrets(env));
         let folder = settings.state.as_ref().map(|state| state.join("logs"));
         let transcript = Transcript::new(
@@ -55,7 +70,28 @@ impl<'a> Session<'a> {
             command.unwrap_or_default(),
             redactor.clone(),
         );
-        Self { settings, env, redactor, stop, transcript }
+        Ok(Self { settings, env, redactor, stop, report, transcript })
+    }
+
+    /// Writes the report to the file of `--report`, and to stdout as JSON if asked. Returns the exit code: that of the run, or if
+    /// the run has succeeded without its report being written, `unwritten`.
+    ///
+    /// # Errors
+    ///
+    /// Writing to stdout fails.
+    fn deliver(&self, report: &impl Serialize, exit_code: u8, unwritten: u8) -> std::io::Result<u8> {
+        let mut code = exit_code;
+        if let Some(file) = &self.report
+            && let Err(error) = file.write(report)
+        {
+            let (file, reason) = (file.path().display(), error.to_string());
+            tracing::error!(%file, reason, "Report was not written");
+            code = if exit_code == 0 { unwritten } else { exit_code };
+        }
+        if self.settings.json {
+            report::print(report, self.settings.guard)?;
+        }
+        Ok(code)
     }
 
     /// Logs how the command failed. `resume` is the command that resumes it.

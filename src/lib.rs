@@ -132,7 +132,7 @@ fn run<T>(
         .context("failed to start the runtime")?;
     runtime.block_on(async {
         let stop = process::signals::listen().context("failed to listen for signals")?;
-        Ok(work(Session::new(settings, env, redactor, stop, command)).await)
+        Ok(work(Session::new(settings, env, redactor, stop, command)?).await)
     })
 }
 
@@ -160,14 +160,9 @@ fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
     if settings.live {
         base::progress::begin();
     }
-    let report =
+    let result =
         run(&settings, &env, &redactor, Some("apps"), async |session| commands::apps::apps(&session).await);
-    base::progress::end();
-    let report = report?;
-    if settings.json {
-        report::print(&report, settings.guard).context("failed to write to stdout")?;
-    }
-    Ok(ExitCode::from(report.exit_code))
+    exit(result?)
 }
 
 fn run_check(global: &Global, check: &Check) -> anyhow::Result<ExitCode> {

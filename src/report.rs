@@ -19,6 +19,7 @@ macro_rules! words {
 pub(crate) mod checks;
 pub(crate) mod diff;
 pub(crate) mod failure;
+pub(crate) mod file;
 pub(crate) mod github;
 pub(crate) mod init;
 pub(crate) mod list;

@@ -127,6 +127,8 @@ pub(crate) struct Settings {
     pub can_ask: bool,
     /// Whether the report goes to stdout as JSON.
     pub json: bool,
+    /// The file that gets the JSON report too.
+    pub report: Option<PathBuf>,
     /// Whether to draw the progress display on stderr.
     pub live: bool,
     /// Whether text on stdout may be coloured.
@@ -255,6 +257,7 @@ impl Settings {
             // A question would break a JSON log.
             can_ask: env.stdin_is_terminal && env.stderr_is_terminal && log_is_text,
             json,
+            report: checks.report.as_ref().map(|file| env.cwd.join(file)),
             live: live(global, env),
             colour: colour(global.color, env, env.stdout_is_terminal),
             guard: guard(env),
@@ -304,6 +307,7 @@ impl Settings {
     pub(crate) fn of_recover(global: &Global, recover: &Recover, env: &Env) -> Self {
         Self {
             cluster_flag: recover.cluster.clone(),
+            report: recover.report.as_ref().map(|file| env.cwd.join(file)),
             wait_lock: recover.wait_lock.unwrap_or_default(),
             ..Self::resolve(global, &Checks::default(), env)
         }

@@ -49,8 +49,12 @@ const MAX_AGE: Duration = Duration::from_mins(1);
 /// The timeout for writing notes at the end; without them, the next run only has to read more.
 const NOTES_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Runs the bootstrap and returns its report. Everything but the JSON report is logged.
-pub(crate) async fn apps(session: &Session<'_>) -> Report {
+/// Runs the bootstrap and delivers its report; returns the exit code.
+///
+/// # Errors
+///
+/// Writing to stdout fails.
+pub(crate) async fn apps(session: &Session<'_>) -> std::io::Result<u8> {
     let Session { settings, redactor, .. } = session;
     let start = Instant::now();
     let actions = settings.actions.then(|| Actions::new(settings.json, settings.step_summary.clone()));
@@ -90,7 +94,8 @@ pub(crate) async fn apps(session: &Session<'_>) -> Report {
     if let Some(actions) = actions {
         actions.report(&report);
     }
-    report
+    progress::end();
+    session.deliver(&report, report.exit_code, if changed { 5 } else { 1 })
 }
 
 /// The command that resumes at a stage: this command with `--from`.

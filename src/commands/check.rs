@@ -32,24 +32,17 @@ pub(crate) async fn check(session: &Session<'_>, pinned: bool) -> std::io::Resul
         Err(error) => {
             let Failed { failure, .. } = session.log_failure(&error, None);
             let exit_code = error.exit_code(false);
-            if settings.json {
-                let failure = Some(failure);
-                let seconds = rounded(start.elapsed());
-                let (result, cluster) = (ChecksResult::Failed, None);
-                let (counts, checks) = (CheckCounts::default(), Vec::new());
-                let report = ChecksReport {
-                    schema_version: SchemaVersion,
-                    result,
-                    exit_code,
-                    failure,
-                    cluster,
-                    counts,
-                    checks,
-                    seconds,
-                };
-                report::print(&report, settings.guard)?;
-            }
-            return Ok(exit_code);
+            let report = ChecksReport {
+                schema_version: SchemaVersion,
+                result: ChecksResult::Failed,
+                exit_code,
+                failure: Some(failure),
+                cluster: None,
+                counts: CheckCounts::default(),
+                checks: Vec::new(),
+                seconds: rounded(start.elapsed()),
+            };
+            return session.deliver(&report, exit_code, 1);
         }
     };
     let heaviest = outcomes.iter().filter_map(Outcome::severity).max();
@@ -60,24 +53,21 @@ pub(crate) async fn check(session: &Session<'_>, pinned: bool) -> std::io::Resul
     };
     let failed = failed || (pinned && !pin(settings, &outcomes, cluster.as_ref()));
     let exit_code = u8::from(failed);
-    if settings.json {
-        let checks = outcomes.iter().map(|outcome| CheckReport::new(outcome, redactor)).collect();
-        let report = ChecksReport {
-            schema_version: SchemaVersion,
-            result,
-            exit_code,
-            failure: None,
-            cluster,
-            counts: CheckCounts::new(&outcomes),
-            checks,
-            seconds: rounded(start.elapsed()),
-        };
-        report::print(&report, settings.guard)?;
-    } else {
+    if !settings.json {
         let style = Style { colour: settings.colour, columns: logger::columns(&std::io::stdout()) };
         report::print_text(text(&outcomes, redactor, start.elapsed(), style), settings.guard)?;
     }
-    Ok(exit_code)
+    let report = ChecksReport {
+        schema_version: SchemaVersion,
+        result,
+        exit_code,
+        failure: None,
+        cluster,
+        counts: CheckCounts::new(&outcomes),
+        checks: outcomes.iter().map(|outcome| CheckReport::new(outcome, redactor)).collect(),
+        seconds: rounded(start.elapsed()),
+    };
+    session.deliver(&report, exit_code, 1)
 }
 
 async fn gather_outcomes(session: &Session<'_>) -> Result<(Vec<Outcome>, Option<ClusterReport>), Error> {

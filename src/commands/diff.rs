@@ -52,12 +52,10 @@ pub(crate) async fn diff(session: &Session<'_>, asked: Asked) -> std::io::Result
             DiffReport::failed(&error, failure, session.redactor)
         }
     };
-    if settings.json {
-        report::print(&report, settings.guard)?;
-    } else if report.failure.is_none() {
+    if !settings.json && report.failure.is_none() {
         report::print_text(report.text(), settings.guard)?;
     }
-    Ok(report.exit_code)
+    session.deliver(&report, report.exit_code, 1)
 }
 
 async fn make(session: &Session<'_>, manifests: bool) -> Result<DiffReport, Error> {

@@ -13,8 +13,8 @@ use crate::gather;
 use crate::observed::Live;
 use crate::plan::recovery::{Left, StuckRelease, judge};
 use crate::process::identity::Identity;
+use crate::report::ProblemReport;
 use crate::report::recover::{RecoverReport, RecoverResult, StuckReport};
-use crate::report::{self, ProblemReport};
 use crate::run::lock::{Lock, end_tools};
 use crate::run::unlock::release;
 use crate::settings::Settings;
@@ -27,7 +27,7 @@ use crate::tools::Toolbox;
 ///
 /// Writing to stdout fails.
 pub(crate) async fn recover(session: &Session<'_>, asked: &Recover) -> std::io::Result<u8> {
-    let Session { settings, redactor, .. } = session;
+    let redactor = session.redactor;
     let mut report = RecoverReport::default();
     match Box::pin(work(session, asked, &mut report)).await {
         Ok(()) => {
@@ -46,10 +46,8 @@ pub(crate) async fn recover(session: &Session<'_>, asked: &Recover) -> std::io::
             report.problems = ProblemReport::all(&error, redactor);
         }
     }
-    if settings.json {
-        report::print(&report, settings.guard)?;
-    }
-    Ok(report.exit_code)
+    let changed = report.releases.iter().any(|one| one.recovered);
+    session.deliver(&report, report.exit_code, if changed { 5 } else { 1 })
 }
 
 async fn work(session: &Session<'_>, asked: &Recover, report: &mut RecoverReport) -> Result<(), Error> {

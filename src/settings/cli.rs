@@ -142,6 +142,9 @@ pub struct Checks {
     /// Treat warnings as errors
     #[arg(long)]
     pub strict: bool,
+    /// Write the JSON report to a file too, completely or not at all; /dev/termination-log gets one of 4096 bytes at most
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
 /// Options of all commands that make a plan.
@@ -308,7 +311,7 @@ pub struct Apps {
     #[arg(long)]
     pub dry_run: bool,
     /// List the stages and their releases without contacting the cluster, and exit
-    #[arg(long)]
+    #[arg(long, conflicts_with = "report")]
     pub list: bool,
     // Groups with a heading come last: clap puts what follows one under it.
     #[command(flatten)]
@@ -402,6 +405,9 @@ pub struct Recover {
     /// Recover without asking for confirmation
     #[arg(short, long)]
     pub yes: bool,
+    /// Write the JSON report to a file too, completely or not at all; /dev/termination-log gets one of 4096 bytes at most
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
 fn rule_id(rules: impl Iterator<Item = &'static Rule>) -> clap::builder::PossibleValuesParser {

@@ -52,3 +52,4 @@ mod unknown;
 mod verify;
 mod versions;
 mod waiting;
+mod worker;
