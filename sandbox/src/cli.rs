@@ -1,4 +1,4 @@
-//! The command line: `cargo sandbox up`, `env`, `run`, `test`, `bench`, `kills`, `faults`, `picture`, `down`.
+//! The command line: `cargo sandbox up`, `env`, `run`, `test`, `bench`, `kills`, `faults`, `pictures`, `down`.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -106,8 +106,8 @@ enum Cmd {
         #[arg(long, value_name = "FILE")]
         program: Option<PathBuf>,
     },
-    /// Run `k3s-boot apps` on a terminal and save the screen as docs/run.svg
-    Picture,
+    /// Run k3s-boot on a terminal and save the screen of each command as docs/COMMAND.svg
+    Pictures,
     /// Stop and remove the sandbox
     Down,
     /// Run the sandbox in this process
@@ -169,9 +169,9 @@ impl Cmd {
                 faults::run(&tools, &program, &campaign, &output::result)?;
                 Ok(ExitCode::SUCCESS)
             }
-            Self::Picture => {
+            Self::Pictures => {
                 let (tools, program) = install_and_build(Profile::Release)?;
-                picture::picture(&tools, &program, &workspace().join("docs/run.svg"))?;
+                picture::pictures(&tools, &program, &workspace().join("docs"))?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Down => {

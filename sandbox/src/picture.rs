@@ -1,10 +1,10 @@
-//! `cargo sandbox picture`: draws a first run on a terminal for the README.
+//! `cargo sandbox pictures`: draws runs on a terminal for the README and the book.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::pty::{OpenptyResult, Winsize, openpty};
@@ -12,6 +12,7 @@ use vt100::{Color, Parser, Screen};
 
 use crate::cluster::Options;
 use crate::fixture::Fixture;
+use crate::nodes::CILIUM_NODE_ARGS;
 use crate::tools::Tools;
 
 /// The size of the terminal in characters. Longer lines wrap.
@@ -24,13 +25,41 @@ const MARGIN: f64 = 12.0;
 const FOREGROUND: &str = "#d0d0d0";
 const BACKGROUND: &str = "#1c1c1c";
 
-/// Runs `k3s-boot apps` on a fresh cluster and draws the terminal as it is at the end.
-pub(crate) fn picture(tools: &Tools, program: &Path, file: &Path) -> Result<()> {
+/// Runs k3s-boot on a fresh cluster and draws the terminal, as it is at the end of each command, in files of this folder.
+pub(crate) fn pictures(tools: &Tools, program: &Path, folder: &Path) -> Result<()> {
     let fixture =
         Fixture::start(tools, program, Options { name: "picture".to_owned(), ..Options::default() })?;
+    let draw = |name: &str, screen: &Screen| {
+        let file = folder.join(name).with_extension("svg");
+        fs::write(&file, svg(screen, if name == "check" { "k3s" } else { "" }))
+            .with_context(|| format!("cannot write `{}`", file.display()))
+    };
+    let written = fixture.checkout.folder().join("home");
+    fs::create_dir(&written)?;
+    let mut init = fixture.command("init");
+    init.args(["--git-url", "https://github.com/me/home.git"]).current_dir(&written);
+    draw("init", shown(init, 0)?.screen())?;
+
+    // With flannel and kube-proxy, and with two replicas of Cilium's operator.
+    let set_args = |args: &[&str]| -> Result<()> {
+        let args = format!("k3s.io/node-args={}", serde_json::to_string(args)?);
+        fixture.sandbox.kubectl(&["annotate", "--overwrite", "node", "node-1", &args]).map(drop)
+    };
+    set_args(&["server", "--disable", "coredns,servicelb,traefik"])?;
+    let values = "bootstrap/templates/values.yaml.gotmpl";
+    fixture.checkout.change(values, &[("replicas: 1", "replicas: 2".to_owned())])?;
+    draw("check", shown(fixture.command("check"), 1)?.screen())?;
+    set_args(&CILIUM_NODE_ARGS)?;
+    fixture.checkout.ship(&fixture.sandbox)?;
+
+    draw("run", shown(fixture.command("apps"), 0)?.screen())?;
+    draw("status", shown(fixture.command("status"), 0)?.screen())
+}
+
+/// The terminal after a command, which must end with this exit code.
+fn shown(mut command: Command, code: i32) -> Result<Parser> {
     let window = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
     let OpenptyResult { master, slave } = openpty(Some(&window), None)?;
-    let mut command = fixture.command("apps");
     command.env("TERM", "xterm-256color").env_remove("NO_COLOR").env_remove("GITHUB_ACTIONS");
     let end = || slave.try_clone().map(Stdio::from);
     let mut child =
@@ -42,14 +71,16 @@ pub(crate) fn picture(tools: &Tools, program: &Path, file: &Path) -> Result<()> 
     let status = child.wait()?;
     let mut terminal = Parser::new(ROWS, COLUMNS, 0);
     terminal.process(&shown);
-    ensure!(status.success(), "the run failed:\n{}", terminal.screen().contents());
-    fs::write(file, svg(terminal.screen())).with_context(|| format!("cannot write `{}`", file.display()))
+    ensure!(status.code() == Some(code), "the run ended with {status}:\n{}", terminal.screen().contents());
+    Ok(terminal)
 }
 
-/// Draws the screen down to the last used row.
-fn svg(screen: &Screen) -> String {
+/// Draws the screen from the first row that starts with `from` down to the last used row.
+fn svg(screen: &Screen, from: &str) -> String {
     let used = screen.rows(0, COLUMNS).collect::<Vec<_>>();
-    let rows = used.iter().rposition(|row| !row.trim().is_empty()).map_or(0, |last| last + 1);
+    let end = used.iter().rposition(|row| !row.trim().is_empty()).map_or(0, |last| last + 1);
+    let start = used.iter().position(|row| row.starts_with(from)).unwrap_or_default();
+    let rows = end.saturating_sub(start);
     let (width, height) = (
         f64::from(COLUMNS) * WIDTH + 2.0 * MARGIN,
         f64::from(u16::try_from(rows).unwrap_or(ROWS)) * HEIGHT + 2.0 * MARGIN,
@@ -58,8 +89,9 @@ fn svg(screen: &Screen) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"ui-monospace, Menlo, Consolas, monospace\" font-size=\"12\">\n\
          <rect width=\"100%\" height=\"100%\" rx=\"6\" fill=\"{BACKGROUND}\"/>\n"
     );
-    for row in 0..u16::try_from(rows).unwrap_or(ROWS) {
-        let y = MARGIN + (f64::from(row) + 0.8) * HEIGHT;
+    for (y, row) in (start..end).enumerate() {
+        let (y, row) = (u16::try_from(y).unwrap_or(ROWS), u16::try_from(row).unwrap_or(ROWS));
+        let y = MARGIN + (f64::from(y) + 0.8) * HEIGHT;
         _ = write!(svg, "<text x=\"{MARGIN}\" y=\"{y}\" xml:space=\"preserve\">");
         let mut look = None;
         let written = used.get(usize::from(row)).map_or(0, |row| row.trim_end().chars().count());
@@ -110,10 +142,12 @@ mod tests {
     fn a_screen_becomes_a_picture() {
         let mut terminal = vt100::Parser::new(super::ROWS, super::COLUMNS, 0);
         terminal.process(b"\x1b[1m\x1b[38;5;87mINFO\x1b[0m a<b & c\r\nlast");
-        let svg = svg(terminal.screen());
+        let svg = svg(terminal.screen(), "");
         assert!(svg.contains("<tspan fill=\"#5fffff\" font-weight=\"bold\">INFO</tspan>"), "{svg}");
         assert!(svg.contains(" a&lt;b &amp; c"), "{svg}");
         assert_eq!(svg.matches("<text").count(), 2);
+        let cut = super::svg(terminal.screen(), "la");
+        assert!(cut.contains(">last</tspan>") && !cut.contains("INFO"), "{cut}");
         assert_eq!(colour(vt100::Color::Idx(232)), "#6e6e6e");
     }
 }
