@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
+use crate::book;
 use crate::program::{print_progress, python_programs, run, workspace};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -13,6 +14,8 @@ pub(crate) enum Lint {
     Actionlint,
     /// Security of the GitHub workflows
     Zizmor,
+    /// Pages and links of the documentation
+    Docs,
 }
 
 /// Runs the lints, or all of them if none is given.
@@ -44,6 +47,7 @@ impl Lint {
             Self::Zizmor => run(Command::new(python_programs()?.join("zizmor"))
                 .args(["--offline", ".github"])
                 .current_dir(workspace())),
+            Self::Docs => book::check_links(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask`: what maintainers run.
 
+mod book;
 mod lint;
 mod program;
 
@@ -17,6 +18,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Build the book in `target/book`
+    Book,
     /// Check everything that is not Rust
     ///
     /// Installs the programs that it needs below `target/`. Runs all lints even if one fails.
@@ -24,11 +27,22 @@ enum Command {
         /// Lints to run [default: all]
         lints: Vec<lint::Lint>,
     },
+    /// Process the book on stdin for mdBook
+    #[command(hide = true)]
+    RepositoryLinks {
+        /// `supports RENDERER` succeeds for every renderer
+        #[arg(hide = true)]
+        supports: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Book => book::build()
+            .map(|folder| program::print_progress(&folder.join("index.html").display().to_string())),
         Command::Lint { lints } => lint::run_all(&lints),
+        Command::RepositoryLinks { supports } if supports.is_empty() => book::link_to_repository(),
+        Command::RepositoryLinks { .. } => Ok(()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
