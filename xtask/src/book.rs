@@ -1,7 +1,7 @@
 //! The documentation as a book, and the links in it.
 
 use std::io::{Write as _, stdin, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -35,13 +35,27 @@ pub(crate) fn build() -> Result<PathBuf> {
 /// If a page cannot be built or a file or an anchor does not exist.
 pub(crate) fn check_links() -> Result<()> {
     let book = build()?;
+    for page in pages(&workspace().join("docs"))? {
+        let name = page.file_stem().unwrap_or_default();
+        let is_built = book.join(name).with_extension("html").is_file();
+        ensure!(
+            is_built || name == "README" || name == "SUMMARY",
+            "`{}` is missing from docs/SUMMARY.md",
+            page.display()
+        );
+    }
     let mut lychee = Command::new(python_programs()?.join("lychee"));
     // The page for unknown addresses is for the root of a server.
     lychee.args(["--offline", "--include-fragments", "--no-progress", "--exclude-path", "404.html"]);
-    let pages = std::fs::read_dir(workspace())?.collect::<Result<Vec<_>, _>>()?;
-    let pages = pages.iter().map(std::fs::DirEntry::path);
-    lychee.args(pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")));
+    lychee.args(pages(&workspace())?);
     run(lychee.arg("docs").arg(book).current_dir(workspace()))
+}
+
+/// The Markdown files of a folder.
+fn pages(folder: &Path) -> Result<Vec<PathBuf>> {
+    let files: Vec<_> = std::fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+    let files = files.iter().map(std::fs::DirEntry::path);
+    Ok(files.filter(|file| file.extension().is_some_and(|extension| extension == "md")).collect())
 }
 
 /// mdBook, without what only `mdbook serve` needs.
