@@ -83,7 +83,7 @@ _k3s__boot() {
 
     case "${cmd}" in
         k3s__boot)
-            opts="-v -o -h -V --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help --version apps check diff status recover init version completions man help"
+            opts="-v -o -h -V --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help --version apps check diff status recover init version completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -133,7 +133,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__apps)
-            opts="-y -v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --report --release-timeout --nodes-timeout --verify-timeout --fail-fast --wait-lock --yes --dry-run --list --only --from --skip --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-y -v -o -h --nodes --timeout --request-timeout --age-key --env-file --chart-mirror --chart-pulls --allow-hooks --skip-check --strict --report --release-timeout --nodes-timeout --verify-timeout --fail-fast --wait-lock --yes --dry-run --list --only --from --skip --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -152,6 +152,18 @@ _k3s__boot() {
                     return 0
                     ;;
                 --age-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --env-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --chart-mirror)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --chart-pulls)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -267,7 +279,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__check)
-            opts="-y -v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --report --offline --pin --yes --list --explain --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-y -v -o -h --nodes --timeout --request-timeout --age-key --env-file --chart-mirror --chart-pulls --allow-hooks --skip-check --strict --report --offline --pin --yes --list --explain --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -286,6 +298,18 @@ _k3s__boot() {
                     return 0
                     ;;
                 --age-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --env-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --chart-mirror)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --chart-pulls)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -345,7 +369,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__completions)
-            opts="-v -o -h --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help bash elvish fish powershell zsh"
+            opts="-v -o -h --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help bash elvish fish powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -395,7 +419,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__diff)
-            opts="-v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --report --manifests --exit-code --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-v -o -h --nodes --timeout --request-timeout --age-key --env-file --chart-mirror --chart-pulls --allow-hooks --skip-check --strict --report --manifests --exit-code --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -414,6 +438,18 @@ _k3s__boot() {
                     return 0
                     ;;
                 --age-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --env-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --chart-mirror)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --chart-pulls)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -655,7 +691,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__init)
-            opts="-v -o -h --layout --dry-run --offline --nodes --agents --api-host --cni --dns --cluster-cidr --service-cidr --git-url --git-branch --deploy-key --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-v -o -h --layout --dry-run --offline --nodes --agents --api-host --cni --dns --cluster-cidr --service-cidr --git-url --git-branch --deploy-key --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -745,7 +781,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__man)
-            opts="-v -o -h --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-v -o -h --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -795,7 +831,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__recover)
-            opts="-y -v -o -h --force --cluster --wait-lock --yes --report --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-y -v -o -h --force --cluster --wait-lock --yes --report --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -857,7 +893,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__status)
-            opts="-v -o -h --watch --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-v -o -h --watch --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -907,7 +943,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__subcmd__boot__subcmd__version)
-            opts="-v -o -h --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-v -o -h --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_k3s_boot_global_optspecs
-    string join \n kubeconfig= context= root= config= log-level= v/verbose log-format= color= o/output= h/help V/version
+    string join \n kubeconfig= in-cluster context= root= config= log-level= v/verbose log-format= color= o/output= h/help V/version
 end
 
 function __fish_k3s_boot_needs_command
@@ -39,6 +39,7 @@ always\t'Always'
 never\t'Never'"
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s o -l output -d 'Format of the report on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Human-readable'
 json\t'One JSON document; with `status --watch`, one per line'"
+complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -l in-cluster -d 'Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -s V -l version -d 'Print version'
@@ -55,7 +56,10 @@ complete -c k3s-boot -n "__fish_k3s_boot_needs_command" -f -a "help" -d 'Print t
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l nodes -d 'Number of nodes to expect; they do not have to be Ready [default: 1]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l timeout -d 'Timeout for the whole run [default: 30m]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l request-timeout -d 'Timeout for each request to the API server [default: 10s]' -r
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l age-key -d 'Age key to store in the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l age-key -d 'Age key to store in the cluster as `flux-system/sops-age`; `-` reads it from stdin, `env:NAME` from an environment variable [default: ROOT/age.key]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l env-file -d 'File with variables for templates, which take precedence over those of k3s-boot.yaml (repeatable)' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l chart-mirror -d 'Fetch charts of a registry from a mirror, such as `ghcr.io=https://registry.example.org/ghcr.io` (repeatable)' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l chart-pulls -d 'Number of charts to fetch at the same time [default: all]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l skip-check -d 'Skip a check; docs/checks.md lists all checks' -r -f -a "versions\t''
 releases\t''
 helm-features\t''
@@ -169,12 +173,16 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l dry-run -d 'S
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l list -d 'List the stages and their releases without contacting the cluster, and exit'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l force -d 'Sync releases even if they are up to date; releases managed by Flux or k3s stay untouched'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l rotate-age-key -d 'Replace the age key in the cluster, even if its identities are not in the key file'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -l in-cluster -d 'Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand apps" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l nodes -d 'Number of nodes to expect; they do not have to be Ready [default: 1]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l timeout -d 'Timeout for the whole run [default: 30m]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l request-timeout -d 'Timeout for each request to the API server [default: 10s]' -r
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l age-key -d 'Age key to store in the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l age-key -d 'Age key to store in the cluster as `flux-system/sops-age`; `-` reads it from stdin, `env:NAME` from an environment variable [default: ROOT/age.key]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l env-file -d 'File with variables for templates, which take precedence over those of k3s-boot.yaml (repeatable)' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l chart-mirror -d 'Fetch charts of a registry from a mirror, such as `ghcr.io=https://registry.example.org/ghcr.io` (repeatable)' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l chart-pulls -d 'Number of charts to fetch at the same time [default: all]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l skip-check -d 'Skip a check; docs/checks.md lists all checks' -r -f -a "versions\t''
 releases\t''
 helm-features\t''
@@ -326,12 +334,16 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l offline -d '
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l pin -d 'Write the UID of the cluster to k3s-boot.yaml, so that this repository bootstraps no other cluster'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s y -l yes -d 'With --pin, replace the UID of another cluster'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l list -d 'List all checks and exit'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -l in-cluster -d 'Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l nodes -d 'Number of nodes to expect; they do not have to be Ready [default: 1]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l timeout -d 'Timeout for the whole run [default: 30m]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l request-timeout -d 'Timeout for each request to the API server [default: 10s]' -r
-complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l age-key -d 'Age key to store in the cluster as `flux-system/sops-age` [default: ROOT/age.key]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l age-key -d 'Age key to store in the cluster as `flux-system/sops-age`; `-` reads it from stdin, `env:NAME` from an environment variable [default: ROOT/age.key]' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l env-file -d 'File with variables for templates, which take precedence over those of k3s-boot.yaml (repeatable)' -r -F
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l chart-mirror -d 'Fetch charts of a registry from a mirror, such as `ghcr.io=https://registry.example.org/ghcr.io` (repeatable)' -r
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l chart-pulls -d 'Number of charts to fetch at the same time [default: all]' -r
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l skip-check -d 'Skip a check; docs/checks.md lists all checks' -r -f -a "versions\t''
 releases\t''
 helm-features\t''
@@ -418,6 +430,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l manifests -d 
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l exit-code -d 'Exit with code 7 if anything would change'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l force -d 'Sync releases even if they are up to date; releases managed by Flux or k3s stay untouched'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l rotate-age-key -d 'Replace the age key in the cluster, even if its identities are not in the key file'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -l in-cluster -d 'Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand diff" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
@@ -436,6 +449,7 @@ never\t'Never'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -s o -l output -d 'Format of the report on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Human-readable'
 json\t'One JSON document; with `status --watch`, one per line'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -l watch -d 'Refresh every two seconds until interrupted; with `-o json`, print a line for each change'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -l in-cluster -d 'Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l cluster -d 'UID of the kube-system namespace of the target cluster' -r
@@ -458,6 +472,7 @@ complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s o -l outpu
 json\t'One JSON document; with `status --watch`, one per line'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l force -d 'Also recover releases whose operation may still be running because its timeout has not passed'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s y -l yes -d 'Recover without asking for confirmation'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -l in-cluster -d 'Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand recover" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l layout -d 'What to write' -r -f -a "flux\t'Helmfiles that read the HelmReleases of Flux, and everything around them'
@@ -491,6 +506,7 @@ json\t'One JSON document; with `status --watch`, one per line'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l dry-run -d 'List what would be written, and write nothing'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l offline -d 'Do not read the cluster'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l deploy-key -d 'Create a deploy key for a private repository, encrypted with SOPS'
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -l in-cluster -d 'Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
@@ -508,6 +524,7 @@ always\t'Always'
 never\t'Never'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -s o -l output -d 'Format of the report on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Human-readable'
 json\t'One JSON document; with `status --watch`, one per line'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -l in-cluster -d 'Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand version" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
@@ -525,6 +542,7 @@ always\t'Always'
 never\t'Never'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -s o -l output -d 'Format of the report on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Human-readable'
 json\t'One JSON document; with `status --watch`, one per line'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -l in-cluster -d 'Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -l kubeconfig -d 'Kubeconfig file [env: KUBECONFIG, which may be a list]' -r -F
@@ -542,6 +560,7 @@ always\t'Always'
 never\t'Never'"
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s o -l output -d 'Format of the report on stdout; with `json`, the log goes to stderr' -r -f -a "text\t'Human-readable'
 json\t'One JSON document; with `status --watch`, one per line'"
+complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -l in-cluster -d 'Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s v -l verbose -d 'Show the output of all tools: short for `--log-level debug`'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c k3s-boot -n "__fish_k3s_boot_using_subcommand help; and not __fish_seen_subcommand_from apps check diff status recover init version completions man help" -f -a "apps" -d 'Bootstrap the cluster: preflight, nodes, namespaces, secrets, manifests, CRDs, apps, verify, summary'

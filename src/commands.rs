@@ -28,6 +28,7 @@ use crate::report;
 use crate::report::failure::FailureReport;
 use crate::report::file::ReportFile;
 use crate::settings::Settings;
+use crate::settings::private_files::AgeKeyFrom;
 use crate::tools::api::Api;
 use crate::tools::child_env::{self, ChildEnv, ChildOptions};
 use crate::tools::sops::Answered;
@@ -119,6 +120,10 @@ impl<'a> Session<'a> {
             root: settings.root.clone(),
             age_key: settings.age_key.clone(),
             sops_age_key_file: settings.sops_age_key_file.clone(),
+            age_key_variable: match &settings.age_key_from {
+                Some(AgeKeyFrom::Variable(name)) => Some(name.clone()),
+                _ => None,
+            },
         };
         let ChildEnv { vars, removed } =
             child_env::build(env, &options, &target, scratch.path(), &current_context);
@@ -145,6 +150,8 @@ impl<'a> Session<'a> {
             can_ask: settings.can_ask,
             answered: Answered::default(),
             variables: TemplateEnv::new((*env).clone()),
+            mirrors: settings.chart_mirrors.clone(),
+            pulls: tokio::sync::Semaphore::new(settings.chart_pulls),
         })
     }
 }

@@ -146,7 +146,8 @@ fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(2));
     }
     let (env, redactor) = begin(global, apps.dry_run || apps.list)?;
-    let settings = Settings::of_apps(global, apps, &env);
+    let mut settings = Settings::of_apps(global, apps, &env);
+    let _private = settings.write_private_files(&env, &redactor)?;
     if apps.list {
         return exit(commands::apps::list(&settings));
     }
@@ -173,7 +174,8 @@ fn run_check(global: &Global, check: &Check) -> anyhow::Result<ExitCode> {
         return print(commands::check::list().as_bytes());
     }
     let (env, redactor) = begin(global, true)?;
-    let settings = Settings::of_check(global, check, &env);
+    let mut settings = Settings::of_check(global, check, &env);
+    let _private = settings.write_private_files(&env, &redactor)?;
     let result = run(&settings, &env, &redactor, Some("check"), async |session| {
         commands::check::check(&session, check.pin).await
     })?;
@@ -182,7 +184,8 @@ fn run_check(global: &Global, check: &Check) -> anyhow::Result<ExitCode> {
 
 fn run_diff(global: &Global, diff: &Diff) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, true)?;
-    let settings = Settings::of_diff(global, diff, &env);
+    let mut settings = Settings::of_diff(global, diff, &env);
+    let _private = settings.write_private_files(&env, &redactor)?;
     let asked = commands::diff::Asked { manifests: diff.manifests, exit_code: diff.exit_code };
     let result = run(&settings, &env, &redactor, Some("diff"), async |session| {
         commands::diff::diff(&session, asked).await
@@ -192,7 +195,8 @@ fn run_diff(global: &Global, diff: &Diff) -> anyhow::Result<ExitCode> {
 
 fn run_init(global: &Global, init: &Init) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, true)?;
-    let settings = Settings::of_init(global, init, &env);
+    let mut settings = Settings::of_init(global, init, &env);
+    let _private = settings.write_private_files(&env, &redactor)?;
     let result = run(&settings, &env, &redactor, Some("init"), async |session| {
         commands::init::init(&session, init).await
     })?;
@@ -208,7 +212,8 @@ fn run_init(global: &Global, init: &Init) -> anyhow::Result<ExitCode> {
 
 fn run_version(global: &Global) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, true)?;
-    let settings = Settings::of_status(global, &env);
+    let mut settings = Settings::of_status(global, &env);
+    let _private = settings.write_private_files(&env, &redactor)?;
     let result =
         run(&settings, &env, &redactor, None, async |session| commands::version::version(&session).await)?;
     exit(result)
@@ -216,7 +221,8 @@ fn run_version(global: &Global) -> anyhow::Result<ExitCode> {
 
 fn run_recover(global: &Global, recover: &Recover) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, false)?;
-    let settings = Settings::of_recover(global, recover, &env);
+    let mut settings = Settings::of_recover(global, recover, &env);
+    let _private = settings.write_private_files(&env, &redactor)?;
     let result = run(&settings, &env, &redactor, Some("recover"), async |session| {
         commands::recover::recover(&session, recover).await
     })?;
@@ -225,7 +231,8 @@ fn run_recover(global: &Global, recover: &Recover) -> anyhow::Result<ExitCode> {
 
 fn run_status(global: &Global, watch: bool) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, true)?;
-    let settings = Settings::of_status(global, &env);
+    let mut settings = Settings::of_status(global, &env);
+    let _private = settings.write_private_files(&env, &redactor)?;
     // The output of tools is not kept: `--watch` may run for days.
     let result = run(&settings, &env, &redactor, None, async |session| {
         commands::status::status(&session, watch).await

@@ -5,12 +5,15 @@
 pub(crate) mod cli;
 pub(crate) mod config;
 mod nodes;
+pub(crate) mod private_files;
 mod root;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use self::config::{Config, Text, Timeout};
 use crate::base::distribution::Distribution;
@@ -25,6 +28,8 @@ use crate::desired::object_source::ManifestSource;
 use crate::desired::repository::HelmfilePaths;
 use crate::plan::options::PlanOptions;
 use crate::settings::cli::{Apps, Check, Checks, Color, Diff, Global, Init, OutputFormat, Recover};
+use crate::settings::private_files::AgeKeyFrom;
+use crate::tools::mirror::ChartMirrors;
 
 /// The required programs, in the order in which the original `bootstrap-apps.sh` checked them, and `helm`.
 pub(crate) const PROGRAMS: [&str; 4] = ["helmfile", "kubectl", "sops", "helm"];
@@ -70,10 +75,14 @@ pub(crate) struct Settings {
     pub kubeconfig: Vec<PathBuf>,
     /// The kubeconfig that kubectl uses without KUBECONFIG.
     pub default_kubeconfig: Option<PathBuf>,
+    /// Whether the target is the cluster in whose pod k3s-boot runs.
+    pub in_cluster: bool,
     /// The context; the current one if absent.
     pub context: Option<String>,
     /// The age key to store in the cluster.
     pub age_key: PathBuf,
+    /// Where the key comes from, if not from a file of the user.
+    pub age_key_from: Option<AgeKeyFrom>,
     /// Whether that file must exist, because the user named it.
     pub age_key_named: bool,
     /// The file with identities for decryption, if the user named one.
@@ -94,8 +103,14 @@ pub(crate) struct Settings {
     pub helmfiles: HelmfilePaths,
     /// The files with variables for templates.
     pub environment_files: Vec<PathBuf>,
+    /// Files with variables for templates that take precedence over those of the configuration.
+    pub env_files: Vec<PathBuf>,
     /// Further variables for templates.
     pub environment_variables: BTreeMap<String, String>,
+    /// The mirrors of the registries.
+    pub chart_mirrors: ChartMirrors,
+    /// How many charts are fetched at the same time.
+    pub chart_pulls: usize,
     /// The timeout for the whole run.
     pub timeout: Duration,
     /// The timeout for each release.
@@ -166,7 +181,7 @@ impl Settings {
             skip_checks: self.skip_checks.clone(),
             allow_hooks: self.allow_hooks,
             namespaces: self.namespaces.clone(),
-            environment_files: self.environment_files.len(),
+            environment_files: self.environment_files.len() + self.env_files.len(),
             nodes: self.nodes,
             nodes_from: self.nodes_from,
             plan_options: self.plan_options.clone(),
@@ -174,6 +189,11 @@ impl Settings {
             cluster_flag: self.cluster_flag.clone(),
             moved_from: self.moved_from.clone(),
         }
+    }
+
+    /// What messages call the age key's file.
+    pub(crate) fn age_key_name(&self) -> PathBuf {
+        self.age_key_from.as_ref().map_or_else(|| self.age_key.clone(), AgeKeyFrom::name)
     }
 
     /// A path relative to the root of the repository, if it lies there.
@@ -203,6 +223,7 @@ impl Settings {
             global.config.as_ref().map_or_else(|| root.join(config::FILE), |file| env.cwd.join(file));
         let (config, config_problems) = config::load(&config_file, global.config.is_some());
         let below = |Text(config::File(path)): &Text<config::File>| root.join(path);
+        let age_key_from = checks.age_key.as_deref().and_then(AgeKeyFrom::parse);
         let age_key = checks.age_key.as_ref().map(|file| env.cwd.join(file));
         let age_key = age_key.or_else(|| config.secrets.age_key.as_ref().map(below));
         let time = |configured: &Option<Text<Timeout>>| configured.as_ref().map(|Text(Timeout(time))| *time);
@@ -218,6 +239,8 @@ impl Settings {
             kubeconfig,
             default_kubeconfig: env.path("HOME").map(|home| home.join(".kube/config")),
             context: global.context.clone(),
+            in_cluster: global.in_cluster,
+            age_key_from,
             age_key_named: age_key.is_some(),
             age_key: age_key.unwrap_or_else(|| root.join("age.key")),
             sops_age_key_file: env.path("SOPS_AGE_KEY_FILE"),
@@ -232,6 +255,9 @@ impl Settings {
                 apps: config.helmfiles.apps.as_ref().map(below),
             },
             environment_files: dedup(config.environment.files.iter().flatten().map(below)),
+            env_files: checks.env_file.iter().map(|file| env.cwd.join(file)).collect(),
+            chart_mirrors: ChartMirrors(checks.chart_mirror.clone()),
+            chart_pulls: checks.chart_pulls.map_or(Semaphore::MAX_PERMITS, usize::from),
             environment_variables: config.environment.variables.clone().unwrap_or_default().0,
             timeout: checks.timeout.or(time(&config.timeouts.total)).unwrap_or(TIMEOUT),
             release_timeout: time(&config.timeouts.release).unwrap_or(RELEASE_TIMEOUT),

@@ -7,9 +7,11 @@ pub(crate) mod download;
 pub(crate) mod git;
 pub(crate) mod helm;
 pub(crate) mod helmfile;
+pub(crate) mod in_cluster;
 pub(crate) mod kubeconfig;
 pub(crate) mod kubectl;
 mod login;
+pub(crate) mod mirror;
 mod public;
 pub(crate) mod requirements;
 pub(crate) mod retry;
@@ -24,6 +26,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use self::api::Api;
+use self::mirror::ChartMirrors;
 use crate::base::url::without_credentials;
 use crate::process::{Output, Runner, describe};
 use crate::tools::kubeconfig::Target;
@@ -90,6 +93,10 @@ pub(crate) struct Toolbox {
     pub answered: Answered,
     /// The variables that only templates see.
     pub variables: TemplateEnv,
+    /// The mirrors of the registries.
+    pub mirrors: ChartMirrors,
+    /// One permit for each chart that is fetched at the same time.
+    pub pulls: tokio::sync::Semaphore,
 }
 
 impl Toolbox {

@@ -224,7 +224,11 @@ impl Place<'_> {
         let mut again = Retry::times(MAX_FETCH_RETRIES);
         let mut tries = 0;
         loop {
-            let Err(reason) = pull().await? else { return Ok(Ok(())) };
+            // Closed never: the semaphore lives as long as the toolbox.
+            let permit = self.context.tools.pulls.acquire().await;
+            let pulled = pull().await?;
+            drop(permit);
+            let Err(reason) = pulled else { return Ok(Ok(())) };
             let pairs = [("chart", chart.chart.clone()), ("version", chart.version.clone())];
             let stop = self.context.tools.runner.stop();
             // Once for all charts: the cause is most likely the same.
@@ -253,7 +257,7 @@ impl Place<'_> {
                 continue;
             }
             let release = release.unwrap_or_default();
-            let (chart, version) = (chart.address(), chart.version);
+            let (chart, version) = (self.context.tools.mirrors.address(&chart), chart.version);
             errors.push(BuildError::Chart { release, chart, version, reason });
         }
         let findings = errors.into_iter().map(|error| self.chart_finding(state, error));

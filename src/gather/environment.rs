@@ -32,6 +32,8 @@ struct Found {
     /// The file as the user names it, relative to the root.
     file: PathBuf,
     is_secret: bool,
+    /// Whether it takes precedence over one of the same name that was found before.
+    overrides: bool,
 }
 
 /// Gives the variables of the configuration to the templates, and returns the problems of their files. A value that is not
@@ -44,10 +46,13 @@ pub(super) async fn read(
 ) -> Result<Vec<Finding>, Error> {
     let mut problems = Findings::default();
     let mut found = literals(settings);
-    let reading =
-        settings.environment_files.iter().map(|path| read_file(tools, settings, files, path, redactor));
-    for read in join_all(reading).await {
-        let (variables, problem) = read?;
+    let paths = settings.environment_files.iter().chain(&settings.env_files);
+    let reading = paths.map(|path| read_file(tools, settings, files, path, redactor));
+    for (position, read) in join_all(reading).await.into_iter().enumerate() {
+        let (mut variables, problem) = read?;
+        if position >= settings.environment_files.len() {
+            variables.iter_mut().for_each(|found| found.overrides = true);
+        }
         found.extend(variables);
         problems.0.extend(problem);
     }
@@ -55,6 +60,7 @@ pub(super) async fn read(
     let mut origins: BTreeMap<&str, &Found> = BTreeMap::new();
     for one in &found {
         if let Some(before) = origins.insert(&one.variable.name, one)
+            && !one.overrides
             && is_conflict(&before.variable, &one.variable)
         {
             problems.0.push(conflict(before, one));
@@ -84,6 +90,7 @@ fn literals(settings: &Settings) -> Vec<Found> {
         variable: Variable::new(name, value, ("field", format!("environment.variables.{name}"))),
         file: file.clone(),
         is_secret: false,
+        overrides: false,
     });
     found.collect()
 }
@@ -100,7 +107,7 @@ async fn read_file(
     let found = |variables: Vec<Variable>, is_secret: &dyn Fn(&str) -> bool| {
         let found = variables.into_iter().map(|variable| {
             let is_secret = is_secret(&variable.name);
-            Found { variable, file: file.clone(), is_secret }
+            Found { variable, file: file.clone(), is_secret, overrides: false }
         });
         found.collect()
     };
@@ -112,7 +119,7 @@ async fn read_file(
         Ok(text) => text,
         Err(error) => {
             let finding = unusable(path).with("reason", error);
-            let fix = "correct the path in `environment.files` of k3s-boot.yaml; it is relative to the root of the repository";
+            let fix = "correct the path: that of `environment.files` in k3s-boot.yaml is relative to the root of the repository, that of --env-file to the working folder";
             return Ok((Vec::new(), Some(finding.fix(fix))));
         }
     };

@@ -247,7 +247,7 @@ fn has_key_file(settings: &Settings) -> bool {
 
 fn no_age_key(settings: &Settings) -> Finding {
     Finding::warning("age-key", "No age key, Flux cannot decrypt the repository")
-        .with("file", settings.age_key.display())
+        .with("file", settings.age_key_name().display())
         .fix("save the age key that this repository is encrypted for as this file")
 }
 
@@ -260,11 +260,12 @@ fn age_key(
     if !has_key_file(settings) {
         return None;
     }
+    let name = settings.age_key_name();
     let parsed = read("age-key", path, age::LARGEST).and_then(|text| {
         redactor.add([text.as_str()]);
         age::parse(&text).map_err(|error| {
             let finding = Finding::error("age-key", "Age key cannot be used")
-                .with("file", path.display())
+                .with("file", name.display())
                 .with("reason", error);
             // A new key decrypts nothing that exists.
             finding.fix(if age::recipients(&settings.root).is_empty() {
@@ -280,7 +281,7 @@ fn age_key(
     let selection = age::select(&key, &recipients);
     if !selection.skipped.is_empty() {
         tracing::info!(
-            file = %path.display(),
+            file = %name.display(),
             skipped = %selection.skipped.join(" "),
             reason = "no file in this repository is encrypted for them",
             "Skipping age identities"
@@ -291,7 +292,7 @@ fn age_key(
     };
     let kept: Vec<_> = key.identities.iter().filter(kept).collect();
     let facts = AgeKey {
-        path: path.clone(),
+        path: name,
         mode: std::fs::metadata(path).map_or(0, |file| file.permissions().mode() & 0o777),
         public: kept.iter().filter_map(|identity| identity.public.clone()).collect(),
         post_quantum: kept.iter().any(|identity| identity.is_post_quantum()),

@@ -9,6 +9,7 @@ use crate::base::logger::{Level, LogFormat};
 use crate::base::stages::{SkippedStages, Stage};
 use crate::check::{Rule, rules};
 use crate::plan::options::PlanOptions;
+use crate::tools::mirror::ChartMirror;
 
 /// Bootstrap a fresh k3s cluster until Flux syncs its Git repository
 #[derive(Debug, Parser)]
@@ -72,6 +73,9 @@ pub struct Global {
     /// Kubeconfig file [env: KUBECONFIG, which may be a list]
     #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod
+    #[arg(long, global = true, conflicts_with_all = ["kubeconfig", "context"])]
+    pub in_cluster: bool,
     /// Kubeconfig context [default: the current context]
     #[arg(long, global = true, value_name = "NAME")]
     pub context: Option<String>,
@@ -130,9 +134,19 @@ pub struct Checks {
     /// Timeout for each request to the API server [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub request_timeout: Option<Duration>,
-    /// Age key to store in the cluster as `flux-system/sops-age` [default: ROOT/age.key]
+    /// Age key to store in the cluster as `flux-system/sops-age`; `-` reads it from stdin, `env:NAME` from an environment variable
+    /// [default: ROOT/age.key]
     #[arg(long, value_name = "FILE")]
     pub age_key: Option<PathBuf>,
+    /// File with variables for templates, which take precedence over those of k3s-boot.yaml (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// Fetch charts of a registry from a mirror, such as `ghcr.io=https://registry.example.org/ghcr.io` (repeatable)
+    #[arg(long, value_name = "REGISTRY=URL", value_parser = ChartMirror::parse)]
+    pub chart_mirror: Vec<ChartMirror>,
+    /// Number of charts to fetch at the same time [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub chart_pulls: Option<u16>,
     /// Allow helmfiles with `exec` or `prepare` hooks, which run commands while rendering
     #[arg(long)]
     pub allow_hooks: bool,

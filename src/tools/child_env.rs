@@ -58,6 +58,8 @@ pub(crate) struct ChildOptions {
     pub age_key: PathBuf,
     /// The file with the age identities for decryption, if the user set one.
     pub sops_age_key_file: Option<PathBuf>,
+    /// The variable that holds the age key, which the tools read from a file.
+    pub age_key_variable: Option<String>,
 }
 
 /// The environment of the tools.
@@ -156,6 +158,9 @@ pub(crate) fn build(
     let mut vars = Vec::new();
     for (name, value) in env.iter() {
         let text = name.to_string_lossy();
+        if options.age_key_variable.as_deref() == Some(&text) {
+            continue;
+        }
         if is_redirecting(&text) {
             removed.push(text.into_owned());
         } else if !DROPPED.contains(&text.as_ref()) && !ours.iter().any(|(known, _)| *known == text) {

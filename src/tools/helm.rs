@@ -69,7 +69,10 @@ impl Toolbox {
         chart: &ChartRef,
         into: &Path,
     ) -> Result<Result<(), String>, Error> {
-        let mut args: Vec<OsString> = vec!["pull".into(), chart.address().into()];
+        let address = self.mirrors.address(chart);
+        let is_plain = self.mirrors.is_plain(&address);
+        let mut args: Vec<OsString> = vec!["pull".into(), address.into()];
+        args.extend(is_plain.then(|| "--plain-http".into()));
         args.extend(
             chart.asked_version().into_iter().flat_map(|version| ["--version".into(), version.into()]),
         );
@@ -87,8 +90,9 @@ impl Toolbox {
         chart: &ChartRef,
         anonymous: &Path,
     ) -> Result<Result<(), String>, Error> {
-        let address = chart.address();
+        let address = self.mirrors.address(chart);
         let mut args = vec!["show", "chart", &address];
+        args.extend(self.mirrors.is_plain(&address).then_some("--plain-http"));
         args.extend(chart.asked_version().into_iter().flat_map(|version| ["--version", version]));
         let invocation = Invocation::new("helm", &self.programs.helm, args)
             .env("HELM_REGISTRY_CONFIG", anonymous.join("registry.json"))

@@ -110,3 +110,108 @@ fn report_is_readable_by_its_owner_only() {
     let mode = fs::metadata(fixture.path("report.json")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
+
+/// Without `age.key`; with its content.
+fn without_key_file() -> (Fixture, String) {
+    let fixture = Fixture::new().without("root/age.key");
+    let key = fixture.canaries.age.clone();
+    (fixture, key)
+}
+
+#[test]
+fn age_key_comes_from_stdin_or_a_variable() {
+    let (piped, key) = without_key_file();
+    let file = piped.path("mounted-key");
+    fs::write(&file, format!("{key}\n")).unwrap();
+    let shell = format!("exec \"$0\" \"$@\" < '{}'", file.display());
+    let piped = piped.started_by(&["/bin/sh", "-c", &shell]).args(&["--age-key", "-"]);
+    let (exported, key) = without_key_file();
+    let exported = exported.env("CLUSTER_IDENTITY", &key).args(&["--age-key", "env:CLUSTER_IDENTITY"]);
+    for fixture in [piped, exported] {
+        let ran = fixture.run();
+        ran.assert().code(0).stderr("");
+        assert_eq!(ran.lines("INFO SOPS age secret applied ").len(), 1, "{}", ran.stdout);
+        let decrypts = ran.calls_of("sops", "decrypt");
+        let has_key_file =
+            |call: &&&Value| call["env_names"].as_array().unwrap().contains(&json!("SOPS_AGE_KEY_FILE"));
+        assert_eq!(decrypts.iter().filter(has_key_file).count(), decrypts.len());
+        let has_variable =
+            |call: &&Value| call["env_names"].as_array().unwrap().contains(&json!("CLUSTER_IDENTITY"));
+        assert_eq!(ran.calls.iter().filter(has_variable).count(), 0, "no tool needs it");
+        assert_eq!(fs::read_dir(fixture.path("tmp")).unwrap().count(), 0, "nothing is left");
+    }
+}
+
+#[test]
+fn unusable_age_key_is_named_by_its_source() {
+    let (fixture, _) = without_key_file();
+    let refused = |args: &[&str], env: (&str, &str)| {
+        let (fixture, _) = without_key_file();
+        let ran = fixture.args(args).env(env.0, env.1).run();
+        ran.assert().code(1);
+        assert_eq!(ran.mutating(), [""; 0]);
+        ran.stderr.clone()
+    };
+    let unset = refused(&["--age-key", "env:NONE"], ("X", "y"));
+    assert!(unset.contains("Age key cannot be read file=\"$NONE\" reason=\"not set\""), "{unset}");
+    let invalid = refused(&["--age-key", "env:KEY"], ("KEY", "no identity"));
+    assert!(invalid.contains("Age key cannot be used file=\"$KEY\""), "{invalid}");
+    let empty = fixture.args(&["--age-key", "-"]).run();
+    empty.assert().code(1);
+    assert!(empty.stderr.contains("Age key cannot be used file=\"stdin\""), "{}", empty.stderr);
+}
+
+#[test]
+fn variables_of_a_file_take_precedence_over_the_configuration() {
+    let config = "environment: {variables: {CLUSTER: main, REGION: here}}\n";
+    let run = |args: &[&str]| {
+        let fixture = Fixture::new()
+            .file("k3s-boot.yaml", config)
+            .file("../edge.env", "CLUSTER=edge-7\n")
+            .file("../site.env", "CLUSTER=site\nSITE=x\n");
+        fixture.args(args).cwd("home").run()
+    };
+    let ran = run(&["--root", "../root", "--env-file", "../edge.env", "--env-file", "../site.env"]);
+    ran.assert().code(0).stderr("");
+    let build = &ran.calls_of("helmfile", "build")[0];
+    let names = build["env_names"].as_array().unwrap();
+    for name in ["CLUSTER", "REGION", "SITE"] {
+        assert!(names.contains(&json!(name)), "{names:?}");
+    }
+    assert!(!ran.calls_of("kubectl", "apply")[0]["env_names"].as_array().unwrap().contains(&json!("SITE")));
+    let gone = run(&["--root", "../root", "--env-file", "gone.env"]);
+    gone.assert().code(1);
+    assert!(gone.stderr.contains("gone.env"), "{}", gone.stderr);
+}
+
+#[test]
+fn charts_come_from_a_mirror() {
+    let args = ["--chart-mirror", "registry.invalid=http://mirror.invalid:5000/cache", "--chart-pulls", "1"];
+    let ran = Fixture::new().args(&args).run();
+    ran.assert().code(0).stderr("");
+    let pulls = ran.calls_of("helm", "pull");
+    assert_eq!(pulls.len(), 3);
+    for pull in pulls {
+        let argv = pull["argv"].as_array().unwrap();
+        assert!(argv[1].as_str().unwrap().starts_with("oci://mirror.invalid:5000/cache/charts/"), "{argv:?}");
+        assert_eq!(argv[2], "--plain-http");
+    }
+    let failing = json!({"tool": "helm", "args": ["pull", "*/cilium"], "exit": 1,
+        "stderr": "Error: mirror.invalid:5000/cache/charts/cilium:1.18.6: not found\n"});
+    let ran = Fixture::new().args(&args).rule(failing).run();
+    ran.assert().code(1);
+    assert!(ran.stderr.contains("oci://mirror.invalid:5000/cache/charts/cilium"), "{}", ran.stderr);
+    Fixture::new().args(&["--chart-mirror", "ghcr.io"]).run().assert().code(2);
+}
+
+#[test]
+fn a_pod_without_a_service_account_is_named() {
+    let ran = Fixture::new().args(&["--in-cluster"]).run();
+    ran.assert().code(1);
+    assert!(
+        ran.stderr.contains("No credentials of a pod missing=\"KUBERNETES_SERVICE_HOST\""),
+        "{}",
+        ran.stderr
+    );
+    Fixture::new().args(&["--in-cluster", "--context", "x"]).run().assert().code(2);
+}
