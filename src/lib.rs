@@ -26,6 +26,7 @@ pub mod internals {
     pub use crate::commands::docs;
     pub use crate::process::identity::Identity;
     pub use crate::settings::cli::Cli;
+    pub use crate::settings::shell::Shell;
     pub use crate::tools::requirements::parse as parse_version;
 
     /// The ids of all rules of `k3s-boot check`.

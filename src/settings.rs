@@ -7,6 +7,7 @@ pub(crate) mod config;
 mod nodes;
 pub(crate) mod private_files;
 mod root;
+pub(crate) mod shell;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

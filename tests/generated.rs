@@ -11,8 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use clap::CommandFactory as _;
-use clap_complete::Shell;
-use k3s_boot::internals::{Cli, docs};
+use k3s_boot::internals::{Cli, Shell, docs};
 
 fn is_update() -> bool {
     std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1")
@@ -60,6 +59,15 @@ fn the_known_failures() {
 #[test]
 fn the_manual() {
     check("man/k3s-boot.1", &docs::man(Cli::command()).unwrap());
+    let pages = docs::man_of_commands().unwrap();
+    assert!(
+        pages.iter().any(|(name, _)| name == "k3s-boot-apps.1"),
+        "{:?}",
+        pages.iter().map(|(name, _)| name)
+    );
+    for (name, page) in pages {
+        check(&format!("man/{name}"), &page);
+    }
 }
 
 #[test]
@@ -67,6 +75,8 @@ fn the_completions() {
     check("completions/k3s-boot.bash", &docs::completions(Shell::Bash));
     check("completions/_k3s-boot", &docs::completions(Shell::Zsh));
     check("completions/k3s-boot.fish", &docs::completions(Shell::Fish));
+    check("completions/k3s-boot.elv", &docs::completions(Shell::Elvish));
+    check("completions/k3s-boot.nu", &docs::completions(Shell::Nushell));
 }
 
 /// `cargo fmt` misses modules that are declared by the macro in `src/check/rules.rs`.

@@ -20,13 +20,24 @@ use crate::report::status::StatusReport;
 use crate::report::version::VersionReport;
 use crate::settings::cli::Cli;
 use crate::settings::config::Config;
+use crate::settings::shell::Shell;
 
 /// The completion script for a shell.
 #[must_use]
-pub fn completions(shell: clap_complete::Shell) -> Vec<u8> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "k3s-boot", &mut script);
-    script
+pub fn completions(shell: Shell) -> Vec<u8> {
+    fn script(generator: impl clap_complete::Generator) -> Vec<u8> {
+        let mut script = Vec::new();
+        clap_complete::generate(generator, &mut Cli::command(), "k3s-boot", &mut script);
+        script
+    }
+    match shell {
+        Shell::Bash => script(clap_complete::Shell::Bash),
+        Shell::Elvish => script(clap_complete::Shell::Elvish),
+        Shell::Fish => script(clap_complete::Shell::Fish),
+        Shell::Nushell => script(clap_complete_nushell::Nushell),
+        Shell::PowerShell => script(clap_complete::Shell::PowerShell),
+        Shell::Zsh => script(clap_complete::Shell::Zsh),
+    }
 }
 
 /// The manual page, with all commands.
@@ -47,6 +58,23 @@ pub fn man(command: clap::Command) -> std::io::Result<Vec<u8>> {
         man.render_options_section(&mut page)?;
     }
     Ok(page)
+}
+
+/// The manual pages of the commands, by the names of their files.
+///
+/// # Errors
+///
+/// Never in practice: it writes into memory.
+pub fn man_of_commands() -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    let pages = command.get_subcommands().filter(|sub| !sub.is_hide_set()).map(|sub| {
+        let man = clap_mangen::Man::new(sub.clone());
+        let mut page = Vec::new();
+        man.render(&mut page)?;
+        Ok((man.get_filename(), page))
+    });
+    pages.collect()
 }
 
 /// The reference of the command line, as Markdown.

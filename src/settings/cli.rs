@@ -9,6 +9,7 @@ use crate::base::logger::{Level, LogFormat};
 use crate::base::stages::{SkippedStages, Stage};
 use crate::check::{Rule, rules};
 use crate::plan::options::PlanOptions;
+use crate::settings::shell::Shell;
 use crate::tools::mirror::ChartMirror;
 
 /// Bootstrap a fresh k3s cluster until Flux syncs its Git repository
@@ -61,7 +62,7 @@ pub enum Command {
     /// Print the completion script for a shell
     Completions {
         /// Shell to generate the script for
-        shell: clap_complete::Shell,
+        shell: Shell,
     },
     /// Print the manual page
     Man,

@@ -48,6 +48,8 @@ fn completions_and_manual_match_the_repository() {
     assert_eq!(printed(&["completions", "bash"]), file("completions/k3s-boot.bash"));
     assert_eq!(printed(&["completions", "zsh"]), file("completions/_k3s-boot"));
     assert_eq!(printed(&["completions", "fish"]), file("completions/k3s-boot.fish"));
+    assert_eq!(printed(&["completions", "elvish"]), file("completions/k3s-boot.elv"));
+    assert_eq!(printed(&["completions", "nushell"]), file("completions/k3s-boot.nu"));
     assert_eq!(printed(&["man"]), file("man/k3s-boot.1"));
 }
 
