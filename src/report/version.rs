@@ -19,6 +19,11 @@ pub(crate) struct VersionReport {
     pub schema_version: SchemaVersion,
     /// The version of k3s-boot.
     pub version: String,
+    /// The Git commit that it was built from, with `-dirty` if files had been changed; absent if that is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The target triple that it was built for.
+    pub target: String,
     /// The programs that k3s-boot runs.
     pub programs: Vec<ProgramVersion>,
 }
@@ -55,13 +60,17 @@ impl VersionReport {
         Self {
             schema_version: SchemaVersion,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            // Both are set by build.rs.
+            commit: option_env!("K3S_BOOT_COMMIT").map(ToOwned::to_owned),
+            target: env!("K3S_BOOT_TARGET").to_owned(),
             programs: programs.collect(),
         }
     }
 
     /// A line for k3s-boot and each program.
     pub(crate) fn text(&self) -> String {
-        let mut text = format!("k3s-boot {}\n", self.version);
+        let commit = self.commit.as_ref().map_or_else(String::new, |commit| format!(", commit {commit}"));
+        let mut text = format!("k3s-boot {} ({}{commit})\n", self.version, self.target);
         for ProgramVersion { name, path, version, supported, accepted } in &self.programs {
             let version = match (path, version) {
                 (None, _) => "not installed",

@@ -12,7 +12,9 @@ fn versions_are_shown_with_those_that_are_supported() {
     let ran = fixture().run();
     ran.assert().code(0).stderr("");
     let mut lines = ran.stdout.lines();
-    assert_eq!(lines.next().unwrap(), concat!("k3s-boot ", env!("CARGO_PKG_VERSION")));
+    let own = lines.next().unwrap();
+    assert!(own.starts_with(concat!("k3s-boot ", env!("CARGO_PKG_VERSION"), " (")), "{own}");
+    assert!(own.contains(std::env::consts::ARCH), "the target: {own}");
     assert_eq!(
         lines.next().unwrap(),
         "helmfile 1.6.0 [TMP]/bin/helmfile (not supported: 1.7.1 or later, below 2)"
