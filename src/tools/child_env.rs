@@ -170,6 +170,11 @@ pub(crate) fn build(
     // Settings of the user take precedence.
     let gc = GC_SETTINGS.iter().filter(|(name, _)| env.get(name).is_none());
     vars.extend(gc.map(|(name, value)| (OsString::from(name), OsString::from(value))));
+    if env.get("HOME").is_none() {
+        // As for a service of systemd. helm and kubectl would write their caches into the working folder: the repository.
+        vars.retain(|(name, _)| name != "HOME");
+        vars.push(("HOME".into(), temp.as_os_str().to_owned()));
+    }
     vars.extend(ours.into_iter().map(|(name, value)| (OsString::from(name), value)));
     ChildEnv { vars, removed }
 }
@@ -332,6 +337,20 @@ mod tests {
         };
         assert_eq!(gogc(&[]), ["400"]);
         assert_eq!(gogc(&[("GOGC", "50")]), ["50"]);
+    }
+
+    #[test]
+    fn tools_have_a_home() {
+        let temp = Path::new("/nowhere");
+        let home = |vars: &[(&str, &str)]| {
+            let env = Env::from_vars(vars.iter().copied(), temp.into());
+            let vars = build(&env, &ChildOptions::default(), &Target::default(), temp, temp).vars;
+            vars.into_iter().filter(|(name, _)| name == "HOME").map(|(_, value)| value).collect::<Vec<_>>()
+        };
+        assert_eq!(home(&[("HOME", "/home/me")]), ["/home/me"]);
+        for vars in [&[][..], &[("HOME", "")]] {
+            assert_eq!(home(vars), ["/nowhere"], "the folder of the run");
+        }
     }
 
     #[test]
