@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use tokio::process::Child;
 
@@ -48,9 +49,19 @@ impl Group {
         }
     }
 
-    /// Whether any of its processes is still running.
+    /// Whether any of its processes is still running. Called when the tool has exited.
     pub(super) fn is_there(&self) -> bool {
+        self.reap();
         !self.is_shared && self.leader.is_some_and(|leader| killpg(leader, None).is_ok())
+    }
+
+    /// As the first process of a container, k3s-boot is the parent of what the tool leaves behind, which belongs to the group
+    /// until its exit status is read.
+    fn reap(&self) {
+        if let Some(leader) = self.leader.filter(|_| !self.is_shared && self.has_exited.get()) {
+            let group = Pid::from_raw(-leader.as_raw());
+            while waitpid(group, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status.pid().is_some()) {}
+        }
     }
 
     /// Called when the tool has exited.
@@ -67,7 +78,7 @@ impl Group {
         self.signal(Signal::SIGKILL);
         #[cfg(target_os = "linux")]
         if let Some(leader) = self.leader {
-            use nix::sys::wait::{Id, WaitPidFlag, waitid};
+            use nix::sys::wait::{Id, waitid};
             // The exit status is left for the task that waits for the child.
             _ = waitid(Id::Pid(leader), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
         }
@@ -83,5 +94,43 @@ impl Drop for Group {
         if self.armed.get() {
             self.signal(Signal::SIGKILL);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// The second process is a child of this one, as an orphan is a child of the first process of a container.
+    #[test]
+    fn what_a_tool_leaves_behind_is_reaped() {
+        let start = |group: i32| {
+            let mut command = Command::new("cat");
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(group).spawn().unwrap()
+        };
+        let mut leader = start(0);
+        let pid = i32::try_from(leader.id()).unwrap();
+        let mut orphan = start(pid);
+        let group = Group {
+            leader: Some(Pid::from_raw(pid)),
+            is_shared: false,
+            has_exited: Cell::new(false),
+            armed: Cell::new(false),
+        };
+        leader.kill().unwrap();
+        leader.wait().unwrap();
+        group.leader_exited();
+        assert!(group.is_there(), "the orphan runs");
+        drop(orphan.stdin.take());
+        let timeout = Instant::now() + Duration::from_secs(10);
+        while group.is_there() {
+            assert!(Instant::now() < timeout, "the orphan is a zombie");
+            std::thread::yield_now();
+        }
+        assert!(orphan.wait().is_err(), "it was reaped");
     }
 }
