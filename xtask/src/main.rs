@@ -1,8 +1,10 @@
 //! `cargo xtask`: what maintainers run.
 
 mod book;
+mod image;
 mod lint;
 mod program;
+mod release;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,19 @@ enum Command {
         #[arg(hide = true)]
         supports: Vec<String>,
     },
+    /// Make what a release contains in `target/release-files/`, for this machine
+    ///
+    /// The archive with the program, completions and manual pages, the SBOM, the packages for Homebrew and aqua, and the checksums.
+    /// The release workflow runs the steps one by one.
+    Release {
+        #[command(subcommand)]
+        step: Option<release::Step>,
+    },
+    /// Build the container image, or check it
+    Image {
+        #[command(subcommand)]
+        step: image::Step,
+    },
 }
 
 fn main() -> ExitCode {
@@ -43,6 +58,8 @@ fn main() -> ExitCode {
         Command::Lint { lints } => lint::run_all(&lints),
         Command::RepositoryLinks { supports } if supports.is_empty() => book::link_to_repository(),
         Command::RepositoryLinks { .. } => Ok(()),
+        Command::Release { step } => release::run(step),
+        Command::Image { step } => image::run_step(step),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

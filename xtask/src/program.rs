@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -28,6 +28,42 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("`{name}` failed: {status}");
     }
     Ok(())
+}
+
+/// Runs a command, and returns what it prints on stdout.
+///
+/// # Errors
+///
+/// If it cannot be started, fails, or prints something that is not text.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output =
+        command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start `{name}`"))?;
+    if !output.status.success() {
+        bail!("`{name}` failed: {}", output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("`{name}` printed something that is not text"))
+}
+
+/// `cargo`, in the folder of the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace());
+    command
+}
+
+/// A program from a crate, which is built once for each version.
+///
+/// # Errors
+///
+/// If it cannot be built.
+pub(crate) fn cargo_program(name: &str, version: &str) -> Result<PathBuf> {
+    let folder = workspace().join("target/programs").join(format!("{name}-{version}"));
+    let program = folder.join("bin").join(name);
+    if !program.is_file() {
+        run(cargo().args(["install", "--locked", "--root"]).arg(folder).arg(format!("{name}@{version}")))?;
+    }
+    Ok(program)
 }
 
 /// The folder of programs from Python packages, with the versions of `xtask/requirements.txt`.
