@@ -132,7 +132,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__apps)
+        k3s__boot__subcmd__apps)
             opts="-y -v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --release-timeout --nodes-timeout --verify-timeout --fail-fast --wait-lock --yes --dry-run --list --only --from --skip --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -262,7 +262,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__check)
+        k3s__boot__subcmd__check)
             opts="-y -v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --offline --pin --yes --list --explain --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -336,7 +336,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__completions)
+        k3s__boot__subcmd__completions)
             opts="-v -o -h --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help bash elvish fish nushell powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -386,7 +386,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__diff)
+        k3s__boot__subcmd__diff)
             opts="-v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --manifests --exit-code --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -488,7 +488,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__help)
+        k3s__boot__subcmd__help)
             opts="apps check diff status recover init version completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -502,7 +502,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__help__subcmd__apps)
+        k3s__boot__subcmd__help__subcmd__apps)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -516,7 +516,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__help__subcmd__check)
+        k3s__boot__subcmd__help__subcmd__check)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -530,7 +530,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__help__subcmd__completions)
+        k3s__boot__subcmd__help__subcmd__completions)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -544,7 +544,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__help__subcmd__diff)
+        k3s__boot__subcmd__help__subcmd__diff)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -558,7 +558,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__help__subcmd__help)
+        k3s__boot__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -572,7 +572,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__help__subcmd__init)
+        k3s__boot__subcmd__help__subcmd__init)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -586,7 +586,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__help__subcmd__man)
+        k3s__boot__subcmd__help__subcmd__man)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -600,7 +600,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__help__subcmd__recover)
+        k3s__boot__subcmd__help__subcmd__recover)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -614,7 +614,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__help__subcmd__status)
+        k3s__boot__subcmd__help__subcmd__status)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -628,7 +628,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__help__subcmd__version)
+        k3s__boot__subcmd__help__subcmd__version)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -642,7 +642,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__init)
+        k3s__boot__subcmd__init)
             opts="-v -o -h --layout --dry-run --offline --nodes --agents --api-host --cni --dns --cluster-cidr --service-cidr --git-url --git-branch --deploy-key --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -732,7 +732,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__man)
+        k3s__boot__subcmd__man)
             opts="-v -o -h --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -782,7 +782,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__recover)
+        k3s__boot__subcmd__recover)
             opts="-y -v -o -h --force --cluster --wait-lock --yes --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -840,7 +840,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__status)
+        k3s__boot__subcmd__status)
             opts="-v -o -h --watch --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -890,7 +890,7 @@ _k3s__boot() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        k3s__subcmd__boot__subcmd__version)
+        k3s__boot__subcmd__version)
             opts="-v -o -h --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -31,7 +31,11 @@ pub fn completions(shell: Shell) -> Vec<u8> {
         script
     }
     match shell {
-        Shell::Bash => script(clap_complete::Shell::Bash),
+        // clap_complete 4.6.11 writes the `-` of the name in two ways, so that nothing below a command would be completed
+        // (https://github.com/clap-rs/clap/issues/6421).
+        Shell::Bash => String::from_utf8_lossy(&script(clap_complete::Shell::Bash))
+            .replace("k3s__subcmd__boot", "k3s__boot")
+            .into_bytes(),
         Shell::Elvish => script(clap_complete::Shell::Elvish),
         Shell::Fish => script(clap_complete::Shell::Fish),
         Shell::Nushell => script(clap_complete_nushell::Nushell),

@@ -53,6 +53,21 @@ fn completions_and_manual_match_the_repository() {
     assert_eq!(printed(&["man"]), file("man/k3s-boot.1"));
 }
 
+/// The script of clap_complete completed only the commands (see `docs::completions`).
+#[test]
+fn bash_completes_what_follows_a_command() {
+    let script = r#"
+        source completions/k3s-boot.bash
+        for line in 'k3s-boot ap' 'k3s-boot apps --rot' 'k3s-boot completions nu'; do
+            COMP_WORDS=($line) COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+            _k3s__boot k3s-boot "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+            echo "${COMPREPLY[@]}"
+        done"#;
+    let mut bash = Command::new("bash");
+    bash.args(["--norc", "-c", script]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    bash.assert().success().stdout("apps\n--rotate-age-key\nnushell\n");
+}
+
 #[test]
 fn version_is_printed() {
     for flag in ["--version", "-V"] {
@@ -104,7 +119,7 @@ fn usage_errors_end_with_2() {
         (
             &["completions", "tcsh"],
             "invalid value 'tcsh' for '<SHELL>'",
-            &possible("bash, elvish, fish, powershell, zsh"),
+            &possible("bash, elvish, fish, nushell, powershell, zsh"),
         ),
     ];
     for (args, start, details) in errors {
