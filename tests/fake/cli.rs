@@ -53,7 +53,7 @@ fn completions_and_manual_match_the_repository() {
     assert_eq!(printed(&["man"]), file("man/k3s-boot.1"));
 }
 
-/// The script of clap_complete completed only the commands (see `docs::completions`).
+/// The script of `clap_complete` completed only the commands (see `docs::completions`).
 #[test]
 fn bash_completes_what_follows_a_command() {
     let script = r#"
