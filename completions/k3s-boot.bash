@@ -83,7 +83,7 @@ _k3s__boot() {
 
     case "${cmd}" in
         k3s__boot)
-            opts="-v -o -h -V --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help --version apps check diff status recover init version completions man help"
+            opts="-v -o -h -V --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help --version apps check diff status recover init version completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -133,7 +133,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__boot__subcmd__apps)
-            opts="-y -v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --release-timeout --nodes-timeout --verify-timeout --fail-fast --wait-lock --yes --dry-run --list --only --from --skip --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-y -v -o -h --nodes --timeout --request-timeout --age-key --env-file --chart-mirror --chart-pulls --allow-hooks --skip-check --strict --report --release-timeout --nodes-timeout --verify-timeout --fail-fast --wait-lock --yes --dry-run --list --only --from --skip --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -155,8 +155,24 @@ _k3s__boot() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --env-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --chart-mirror)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --chart-pulls)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --skip-check)
                     COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption parity namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules flux-pull-secret kubeconfig-cert api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port service-network cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
+                    return 0
+                    ;;
+                --report)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --release-timeout)
@@ -263,7 +279,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__boot__subcmd__check)
-            opts="-y -v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --offline --pin --yes --list --explain --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-y -v -o -h --nodes --timeout --request-timeout --age-key --env-file --chart-mirror --chart-pulls --allow-hooks --skip-check --strict --report --offline --pin --yes --list --explain --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -285,8 +301,24 @@ _k3s__boot() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --env-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --chart-mirror)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --chart-pulls)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --skip-check)
                     COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption parity namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules flux-pull-secret kubeconfig-cert api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port service-network cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
+                    return 0
+                    ;;
+                --report)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --explain)
@@ -337,7 +369,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__boot__subcmd__completions)
-            opts="-v -o -h --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help bash elvish fish nushell powershell zsh"
+            opts="-v -o -h --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help bash elvish fish nushell powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -387,7 +419,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__boot__subcmd__diff)
-            opts="-v -o -h --nodes --timeout --request-timeout --age-key --allow-hooks --skip-check --strict --manifests --exit-code --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-v -o -h --nodes --timeout --request-timeout --age-key --env-file --chart-mirror --chart-pulls --allow-hooks --skip-check --strict --report --manifests --exit-code --release --skip-release --force --adopt --downgrade --fix-drift --uninstall --rotate-age-key --cluster --moved-from --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -409,8 +441,24 @@ _k3s__boot() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --env-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --chart-mirror)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --chart-pulls)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --skip-check)
                     COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption parity namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules flux-pull-secret kubeconfig-cert api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port service-network cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
+                    return 0
+                    ;;
+                --report)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --release)
@@ -643,7 +691,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__boot__subcmd__init)
-            opts="-v -o -h --layout --dry-run --offline --nodes --agents --api-host --cni --dns --cluster-cidr --service-cidr --git-url --git-branch --deploy-key --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-v -o -h --layout --dry-run --offline --nodes --agents --api-host --cni --dns --cluster-cidr --service-cidr --git-url --git-branch --deploy-key --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -733,7 +781,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__boot__subcmd__man)
-            opts="-v -o -h --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-v -o -h --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -783,7 +831,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__boot__subcmd__recover)
-            opts="-y -v -o -h --force --cluster --wait-lock --yes --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-y -v -o -h --force --cluster --wait-lock --yes --report --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -794,6 +842,10 @@ _k3s__boot() {
                     return 0
                     ;;
                 --wait-lock)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --report)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -841,7 +893,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__boot__subcmd__status)
-            opts="-v -o -h --watch --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-v -o -h --watch --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -891,7 +943,7 @@ _k3s__boot() {
             return 0
             ;;
         k3s__boot__subcmd__version)
-            opts="-v -o -h --kubeconfig --context --root --config --log-level --verbose --log-format --color --output --help"
+            opts="-v -o -h --kubeconfig --in-cluster --context --root --config --log-level --verbose --log-format --color --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -19,6 +19,7 @@ module completions {
   # Bootstrap a fresh k3s cluster until Flux syncs its Git repository
   export extern k3s-boot [
     --kubeconfig: path        # Kubeconfig file [env: KUBECONFIG, which may be a list]
+    --in-cluster              # Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod
     --context: string         # Kubeconfig context [default: the current context]
     --root: path              # Root of the repository [env: ROOT_DIR] [default: the Git top level]
     --config: path            # Configuration file [default: ROOT/k3s-boot.yaml, if it exists]
@@ -68,10 +69,14 @@ module completions {
     --nodes: string           # Number of nodes to expect; they do not have to be Ready [default: 1]
     --timeout: string         # Timeout for the whole run [default: 30m]
     --request-timeout: string # Timeout for each request to the API server [default: 10s]
-    --age-key: path           # Age key to store in the cluster as `flux-system/sops-age` [default: ROOT/age.key]
+    --age-key: path           # Age key to store in the cluster as `flux-system/sops-age`; `-` reads it from stdin, `env:NAME` from an environment variable [default: ROOT/age.key]
+    --env-file: path          # File with variables for templates, which take precedence over those of k3s-boot.yaml (repeatable)
+    --chart-mirror: string    # Fetch charts of a registry from a mirror, such as `ghcr.io=https://registry.example.org/ghcr.io` (repeatable)
+    --chart-pulls: string     # Number of charts to fetch at the same time [default: all]
     --allow-hooks             # Allow helmfiles with `exec` or `prepare` hooks, which run commands while rendering
     --skip-check: string@"nu-complete k3s-boot apps skip_check" # Skip a check; docs/checks.md lists all checks
     --strict                  # Treat warnings as errors
+    --report: path            # Write the JSON report to a file too, completely or not at all; /dev/termination-log gets one of 4096 bytes at most
     --release-timeout: string # Timeout for each release, unless the helmfile sets a shorter one [default: 15m]
     --nodes-timeout: string   # Timeout for nodes to register [default: 10m]
     --verify-timeout: string  # Timeout for Flux to sync the repository [default: 10m]
@@ -94,6 +99,7 @@ module completions {
     --cluster: string         # UID of the kube-system namespace of the target cluster, if nothing else identifies it
     --moved-from: string      # Former URL of this repository: accept clusters that were bootstrapped or are synced from it (repeatable)
     --kubeconfig: path        # Kubeconfig file [env: KUBECONFIG, which may be a list]
+    --in-cluster              # Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod
     --context: string         # Kubeconfig context [default: the current context]
     --root: path              # Root of the repository [env: ROOT_DIR] [default: the Git top level]
     --config: path            # Configuration file [default: ROOT/k3s-boot.yaml, if it exists]
@@ -134,16 +140,21 @@ module completions {
     --nodes: string           # Number of nodes to expect; they do not have to be Ready [default: 1]
     --timeout: string         # Timeout for the whole run [default: 30m]
     --request-timeout: string # Timeout for each request to the API server [default: 10s]
-    --age-key: path           # Age key to store in the cluster as `flux-system/sops-age` [default: ROOT/age.key]
+    --age-key: path           # Age key to store in the cluster as `flux-system/sops-age`; `-` reads it from stdin, `env:NAME` from an environment variable [default: ROOT/age.key]
+    --env-file: path          # File with variables for templates, which take precedence over those of k3s-boot.yaml (repeatable)
+    --chart-mirror: string    # Fetch charts of a registry from a mirror, such as `ghcr.io=https://registry.example.org/ghcr.io` (repeatable)
+    --chart-pulls: string     # Number of charts to fetch at the same time [default: all]
     --allow-hooks             # Allow helmfiles with `exec` or `prepare` hooks, which run commands while rendering
     --skip-check: string@"nu-complete k3s-boot check skip_check" # Skip a check; docs/checks.md lists all checks
     --strict                  # Treat warnings as errors
+    --report: path            # Write the JSON report to a file too, completely or not at all; /dev/termination-log gets one of 4096 bytes at most
     --offline                 # Run only checks that need neither a cluster nor the network, for example in CI
     --pin                     # Write the UID of the cluster to k3s-boot.yaml, so that this repository bootstraps no other cluster
     --yes(-y)                 # With --pin, replace the UID of another cluster
     --list                    # List all checks and exit
     --explain: string@"nu-complete k3s-boot check explain" # Explain a check and exit
     --kubeconfig: path        # Kubeconfig file [env: KUBECONFIG, which may be a list]
+    --in-cluster              # Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod
     --context: string         # Kubeconfig context [default: the current context]
     --root: path              # Root of the repository [env: ROOT_DIR] [default: the Git top level]
     --config: path            # Configuration file [default: ROOT/k3s-boot.yaml, if it exists]
@@ -180,10 +191,14 @@ module completions {
     --nodes: string           # Number of nodes to expect; they do not have to be Ready [default: 1]
     --timeout: string         # Timeout for the whole run [default: 30m]
     --request-timeout: string # Timeout for each request to the API server [default: 10s]
-    --age-key: path           # Age key to store in the cluster as `flux-system/sops-age` [default: ROOT/age.key]
+    --age-key: path           # Age key to store in the cluster as `flux-system/sops-age`; `-` reads it from stdin, `env:NAME` from an environment variable [default: ROOT/age.key]
+    --env-file: path          # File with variables for templates, which take precedence over those of k3s-boot.yaml (repeatable)
+    --chart-mirror: string    # Fetch charts of a registry from a mirror, such as `ghcr.io=https://registry.example.org/ghcr.io` (repeatable)
+    --chart-pulls: string     # Number of charts to fetch at the same time [default: all]
     --allow-hooks             # Allow helmfiles with `exec` or `prepare` hooks, which run commands while rendering
     --skip-check: string@"nu-complete k3s-boot diff skip_check" # Skip a check; docs/checks.md lists all checks
     --strict                  # Treat warnings as errors
+    --report: path            # Write the JSON report to a file too, completely or not at all; /dev/termination-log gets one of 4096 bytes at most
     --manifests               # Also compare every object of the releases
     --exit-code               # Exit with code 7 if anything would change
     --release: string         # Sync only this release (NAME or NAMESPACE/NAME, repeatable) and those of its `needs` that are not installed
@@ -197,6 +212,7 @@ module completions {
     --cluster: string         # UID of the kube-system namespace of the target cluster, if nothing else identifies it
     --moved-from: string      # Former URL of this repository: accept clusters that were bootstrapped or are synced from it (repeatable)
     --kubeconfig: path        # Kubeconfig file [env: KUBECONFIG, which may be a list]
+    --in-cluster              # Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod
     --context: string         # Kubeconfig context [default: the current context]
     --root: path              # Root of the repository [env: ROOT_DIR] [default: the Git top level]
     --config: path            # Configuration file [default: ROOT/k3s-boot.yaml, if it exists]
@@ -228,6 +244,7 @@ module completions {
   export extern "k3s-boot status" [
     --watch                   # Refresh every two seconds until interrupted; with `-o json`, print a line for each change
     --kubeconfig: path        # Kubeconfig file [env: KUBECONFIG, which may be a list]
+    --in-cluster              # Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod
     --context: string         # Kubeconfig context [default: the current context]
     --root: path              # Root of the repository [env: ROOT_DIR] [default: the Git top level]
     --config: path            # Configuration file [default: ROOT/k3s-boot.yaml, if it exists]
@@ -261,7 +278,9 @@ module completions {
     --cluster: string         # UID of the kube-system namespace of the target cluster
     --wait-lock: string       # How long to wait for another run to finish; 15s is the minimum [default: 15s]
     --yes(-y)                 # Recover without asking for confirmation
+    --report: path            # Write the JSON report to a file too, completely or not at all; /dev/termination-log gets one of 4096 bytes at most
     --kubeconfig: path        # Kubeconfig file [env: KUBECONFIG, which may be a list]
+    --in-cluster              # Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod
     --context: string         # Kubeconfig context [default: the current context]
     --root: path              # Root of the repository [env: ROOT_DIR] [default: the Git top level]
     --config: path            # Configuration file [default: ROOT/k3s-boot.yaml, if it exists]
@@ -318,6 +337,7 @@ module completions {
     --git-branch: string      # Branch that Flux syncs [default: the current branch, or main]
     --deploy-key              # Create a deploy key for a private repository, encrypted with SOPS
     --kubeconfig: path        # Kubeconfig file [env: KUBECONFIG, which may be a list]
+    --in-cluster              # Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod
     --context: string         # Kubeconfig context [default: the current context]
     --root: path              # Root of the repository [env: ROOT_DIR] [default: the Git top level]
     --config: path            # Configuration file [default: ROOT/k3s-boot.yaml, if it exists]
@@ -349,6 +369,7 @@ module completions {
   # Show the versions of k3s-boot and of the programs that it runs, and which versions it supports
   export extern "k3s-boot version" [
     --kubeconfig: path        # Kubeconfig file [env: KUBECONFIG, which may be a list]
+    --in-cluster              # Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod
     --context: string         # Kubeconfig context [default: the current context]
     --root: path              # Root of the repository [env: ROOT_DIR] [default: the Git top level]
     --config: path            # Configuration file [default: ROOT/k3s-boot.yaml, if it exists]
@@ -383,6 +404,7 @@ module completions {
   # Print the completion script for a shell
   export extern "k3s-boot completions" [
     --kubeconfig: path        # Kubeconfig file [env: KUBECONFIG, which may be a list]
+    --in-cluster              # Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod
     --context: string         # Kubeconfig context [default: the current context]
     --root: path              # Root of the repository [env: ROOT_DIR] [default: the Git top level]
     --config: path            # Configuration file [default: ROOT/k3s-boot.yaml, if it exists]
@@ -414,6 +436,7 @@ module completions {
   # Print the manual page
   export extern "k3s-boot man" [
     --kubeconfig: path        # Kubeconfig file [env: KUBECONFIG, which may be a list]
+    --in-cluster              # Bootstrap the cluster in which k3s-boot runs as a pod, with the service account of the pod
     --context: string         # Kubeconfig context [default: the current context]
     --root: path              # Root of the repository [env: ROOT_DIR] [default: the Git top level]
     --config: path            # Configuration file [default: ROOT/k3s-boot.yaml, if it exists]
