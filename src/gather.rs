@@ -16,6 +16,7 @@ mod git;
 mod helm_repositories;
 mod manifests;
 mod no_answer;
+mod outage;
 mod pipeline;
 mod renders;
 mod repository_files;
@@ -183,6 +184,7 @@ pub(crate) async fn gather(
     problems.0.extend(substitutions::missing(&builds, &substitutions));
     let (helmfiles, rendered) = split(builds, has_unsupported_version(settings, &versions), &mut problems);
     problems.0 = unfetched::merge(problems.0);
+    outage::join(&mut problems.0, tools.target.proxy.is_some());
     let synced = sync_path(&helmfiles).and_then(|path| match &git.tracked {
         Ok(tracked) => Ok(synced::read(&settings.root, &path, tracked)),
         Err(reason) => Err(reason.clone()),

@@ -23,7 +23,7 @@ fn id(reason: &str) -> Option<&'static str> {
 }
 
 /// The error of a request without its method and URL: `Get "https://…": …`. A login is a request within a request.
-fn without_request(reason: &str) -> &str {
+pub(super) fn without_request(reason: &str) -> &str {
     let mut error = reason;
     for (at, end) in reason.match_indices("\": ") {
         if reason[..at].rsplit('"').next().is_some_and(|quoted| quoted.starts_with("http")) {
@@ -34,7 +34,7 @@ fn without_request(reason: &str) -> &str {
 }
 
 /// The cause and the fix, if the error is known; for a chart that does not exist, `{release}` is a placeholder.
-fn known(reason: &str, charts: &[&str]) -> Option<(&'static str, String)> {
+pub(super) fn known(reason: &str, charts: &[&str]) -> Option<(&'static str, String)> {
     let known = find(Origin::Chart, reason)?;
     let fix = known.fix(&ReleaseId::new("", "{release}"), None);
     let mut hosts: Vec<_> = charts.iter().map(|chart| host(chart)).collect();

@@ -74,6 +74,11 @@ const REFUSALS: [&str; 8] = [
     "Unauthorized",
 ];
 
+/// The error of Go's HTTP client in a message of kubectl.
+pub(crate) fn without_prefix(message: &str) -> &str {
+    message.strip_prefix(PREFIX).unwrap_or(message)
+}
+
 /// Whether the error of Go's HTTP client, without the request, comes from a proxy that refuses the connection or is unreachable.
 pub(crate) fn is_refused_by_proxy(error: &str) -> bool {
     REFUSALS.contains(&error) || error.starts_with("proxyconnect ")
@@ -107,7 +112,7 @@ impl Unanswered {
             Forbidden, NoCredentials, NoKubernetes, NoPlugin, NoTerminal, Other, PlainHttp, PluginFailed,
             PluginWaits, Proxy, Unauthorized, UnknownHost, Unreachable, Untrusted,
         };
-        let error = reason.strip_prefix(PREFIX).unwrap_or(reason);
+        let error = without_prefix(reason);
         let kind = if let Some(plugin) = error.strip_prefix(PLUGIN_ERROR) {
             match plugin {
                 // `interactiveMode: Always`

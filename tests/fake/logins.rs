@@ -194,6 +194,28 @@ fn proxy_that_answers_for_the_cluster_is_named() {
     }
 }
 
+/// helm fails to fetch three charts.
+fn without_charts(fixture: Fixture, error: &str) -> Fixture {
+    let failed = |chart: &str| {
+        let url = format!("https://registry.invalid/v2/charts/{chart}/manifests/1");
+        let stderr =
+            format!("Error: failed to perform \"FetchReference\" on source: GET \"{url}\": {error}\n");
+        let address = format!("oci://registry.invalid/charts/{chart}");
+        [["pull", address.as_str()], ["chart", address.as_str()]]
+            .map(|args| json!({"tool": "helm", "args": args, "exit": 1, "stderr": stderr}))
+    };
+    let charts = ["prometheus-operator-crds", "cilium", "flux-instance"];
+    charts.into_iter().fold(fixture, |fixture, chart| fixture.rules(failed(chart)))
+}
+
+#[test]
+fn a_proxy_that_blocks_cluster_and_charts_is_one_finding() {
+    let words = "Proxy Authentication Required";
+    let fixture = Fixture::new().env("HTTPS_PROXY", "http://proxy.lan:3128");
+    let fixture = fixture.rule(json!({"tool": "api", "status": 500, "stdout": format!("{words}\n")}));
+    assert_snapshot!(without_charts(fixture, words).refusal(), @r#"[TS] ERROR A proxy blocks the cluster and the charts server="https://10.0.0.10:6443" context="default" proxy="http://proxy.lan:3128" charts="oci://registry.invalid/charts/prometheus-operator-crds 19.1.0, oci://registry.invalid/charts/cilium 1.18.6, oci://registry.invalid/charts/flux-instance 0.54.0" releases="prometheus-operator-crds, cilium, flux-instance" reason="Proxy Authentication Required" fix="export HTTPS_PROXY=http://USER:PASSWORD@PROXY:PORT, or add 10.0.0.10,registry.invalid to NO_PROXY""#);
+}
+
 #[test]
 fn charts_with_the_same_cause_are_one_finding() {
     let missing = r#"exec: "docker-credential-desktop": executable file not found in $PATH"#;
@@ -209,17 +231,7 @@ fn charts_with_the_same_cause_are_one_finding() {
             "the registry denies access: the chart does not exist, is private, or a stored login is rejected",
         ),
     ] {
-        let failed = |chart: &str| {
-            let url = format!("https://registry.invalid/v2/charts/{chart}/manifests/1");
-            let stderr =
-                format!("Error: failed to perform \"FetchReference\" on source: GET \"{url}\": {error}\n");
-            let address = format!("oci://registry.invalid/charts/{chart}");
-            [["pull", address.as_str()], ["chart", address.as_str()]]
-                .map(|args| json!({"tool": "helm", "args": args, "exit": 1, "stderr": stderr}))
-        };
-        let fixture = ["prometheus-operator-crds", "cilium", "flux-instance"]
-            .into_iter()
-            .fold(Fixture::new().canary("CANARY-login"), |fixture, chart| fixture.rules(failed(chart)));
+        let fixture = without_charts(Fixture::new().canary("CANARY-login"), error);
         let refusal = fixture.refusal();
         assert_eq!(refusal.lines().count(), 1, "{refusal}");
         let releases = r#"releases="prometheus-operator-crds, cilium, flux-instance""#;
