@@ -7,8 +7,13 @@ pub(crate) fn seconds(duration: Duration) -> String {
     if duration < Duration::from_mins(1) {
         format!("{:.1}s", duration.as_secs_f64())
     } else {
-        humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string().replace(' ', "")
+        whole_seconds(duration)
     }
+}
+
+/// Formats a duration without a fraction of a second: `42s`, `2m19s`.
+pub(crate) fn whole_seconds(duration: Duration) -> String {
+    humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string().replace(' ', "")
 }
 
 #[cfg(test)]
@@ -21,5 +26,6 @@ mod tests {
         for (millis, expected) in cases {
             assert_eq!(seconds(Duration::from_millis(millis)), expected);
         }
+        assert_eq!(whole_seconds(Duration::from_millis(59_900)), "59s");
     }
 }

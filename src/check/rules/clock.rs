@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use humantime::{format_rfc3339_seconds, parse_rfc3339};
 
+use crate::base::duration::whole_seconds;
 use crate::base::finding::Finding;
 use crate::check::{Answer, Check, Facts, Group, Needs, Rule};
 use crate::observed::Live;
@@ -39,7 +40,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         return Answer::Unknown("no Lease shows the cluster's time".to_owned());
     };
     if let Some(skew) = renewed.duration_since(now).ok().filter(|skew| *skew > MAX_AHEAD) {
-        let skew = format!("{}s behind", skew.as_secs());
+        let skew = format!("{} behind", whole_seconds(skew));
         return Answer::judged(Some(found(newest, renewed, now, &skew)));
     }
     // One old Lease may belong to a server that is gone, but not all of them.
@@ -53,7 +54,7 @@ fn check(facts: &Facts<'_>, live: &Live) -> Answer {
         None => Answer::Ok,
         Some((newest, renewed)) => Answer::judged(
             behind(renewed)
-                .map(|skew| found(newest, renewed, now, &format!("about {}s ahead", skew.as_secs()))),
+                .map(|skew| found(newest, renewed, now, &format!("about {} ahead", whole_seconds(skew)))),
         ),
     }
 }
@@ -125,13 +126,13 @@ mod tests {
     fn clocks_that_differ_are_a_warning() {
         let cases = [
             (&[("kube-node-lease", "a", "2026-11-23T08:10:30Z")][..], "30s behind"),
-            (&[("kube-system", "apiserver-abc", "2026-11-23T08:05:00Z")], "about 300s ahead"),
+            (&[("kube-system", "apiserver-abc", "2026-11-23T08:05:00Z")], "about 5m ahead"),
             (
                 &[
                     ("kube-system", "apiserver-abc", "2026-11-23T08:05:00Z"),
                     ("kube-system", "kube-scheduler", "2026-11-23T08:08:00Z"),
                 ],
-                "about 120s ahead",
+                "about 2m ahead",
             ),
         ];
         for (leases, skew) in cases {
