@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use crate::base::known_failures::KnownFailure;
 use crate::base::url::without_credentials;
 use crate::desired::source::SyncSource;
 use crate::desired::sync;
@@ -106,8 +107,9 @@ pub(crate) fn judge(flux: &Flux, asked: &SyncSource) -> Judgement {
     if let Some(source) = source {
         // Where there is no FluxInstance, nobody but Flux itself chooses the branch, and how it gets to the repository.
         let expected = instance.and_then(|instance| expected_source(instance, asked, root.0));
-        let wrong = expected.and_then(|expected| wrong_source(source, &expected["spec"]));
-        let is_ready = wrong.is_none() && findings.add_source(source);
+        let wrong = expected.as_ref().and_then(|expected| wrong_source(source, &expected["spec"]));
+        let is_final = expected.is_some() || findings.waiting.is_empty();
+        let is_ready = wrong.is_none() && findings.add_source(source, is_final);
         findings.waiting.extend(wrong);
         match find("Kustomization").filter(|_| is_ready) {
             Some(root) => {
@@ -218,13 +220,16 @@ impl Findings {
         self.blocked.push(Problem { is_permanent: problem.is_permanent && is_settled, ..problem });
     }
 
-    /// Adds what keeps the source from being ready; gives whether it is.
-    fn add_source(&mut self, source: &Resource) -> bool {
+    /// Adds what keeps the source from being ready; gives whether it is. With `is_final`, the operator is not about to change it.
+    fn add_source(&mut self, source: &Resource, is_final: bool) -> bool {
         let is_settled = self.waiting.is_empty();
         if source.spec.suspend {
             self.waiting.push(suspended(source));
-        } else if let Some(problem) = stalled(source).or_else(|| failed(source)) {
+        } else if let Some(problem) = stalled(source) {
             self.block(problem, is_settled);
+        } else if let Some(problem) = failed(source) {
+            let is_permanent = problem.known().is_some_and(KnownFailure::is_permanent);
+            self.blocked.push(Problem { is_permanent: is_permanent && is_final, ..problem });
         } else if !source.has("Ready", "True") {
             self.waiting.push(source.words());
         } else {

@@ -5,7 +5,7 @@ mod warnings;
 
 use std::time::{Duration, Instant};
 
-use self::requests::Requests;
+use self::requests::{Requests, asked};
 use self::warnings::Warnings;
 use crate::base::error::Error;
 use crate::base::waiting::Waiting;
@@ -36,7 +36,7 @@ pub(crate) fn seen(claims: &Claims) -> Flux {
 /// Flux cannot go on, or the timeout expired.
 pub(crate) async fn verify(
     tools: &Toolbox,
-    asked: &SyncSource,
+    source: &SyncSource,
     key_changed: bool,
     timeout: Duration,
     seen: Option<Flux>,
@@ -57,22 +57,22 @@ pub(crate) async fn verify(
                 seen => seen?,
             },
         };
-        let Judgement { verdict, blocked, below } = judge(&flux, asked);
+        let Judgement { verdict, blocked, below } = judge(&flux, source);
         let unanswered = match &verdict {
             Verdict::Waiting { .. } => {
                 requests.retry(tools, &flux, &blocked).await?;
                 None
             }
-            Verdict::Failed(problem) => requests.confirm(tools, &flux, &problem.object).await?,
+            Verdict::Failed(problem) => requests.confirm(tools, &flux, problem).await?,
             Verdict::Done(_) if key_changed => {
                 let unanswered = requests.refresh(tools, &tree(&flux)).await?;
-                unanswered.or_else(|| requests.unanswered(&flux))
+                unanswered.or_else(|| requests.unanswered(&flux)).map(asked)
             }
-            Verdict::Done(_) => requests.unanswered(&flux),
+            Verdict::Done(_) => requests.unanswered(&flux).map(asked),
         };
         let waiting_for = match (verdict, unanswered) {
             (Verdict::Waiting { waiting_for }, _) => waiting_for,
-            (_, Some(unanswered)) => format!("{}; asked Flux to reconcile", unanswered.words()),
+            (_, Some(unanswered)) => unanswered,
             (Verdict::Failed(problem), None) => return Err(failed(problem, None)),
             (Verdict::Done(outcome), None) => {
                 warnings.report(&below);

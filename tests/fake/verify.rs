@@ -135,6 +135,32 @@ fn commit_from_before_the_run_counts() {
     assert_eq!(requests(&ran)[0], "gitrepositories/flux-system");
 }
 
+/// The message is one of source-controller 1.7.3, recorded in the sandbox.
+fn without_branch() -> Value {
+    let mut source = source();
+    source["status"]["conditions"] = json!([{"type": "Ready", "status": "False", "reason": "GitOperationFailed",
+        "message": "failed to checkout and determine revision: unable to resolve ref 'refs/heads/main' to a specific commit"}]);
+    source
+}
+
+#[test]
+fn missing_branch_fails_the_run_after_one_more_fetch() {
+    let ran = Fixture::new().flux(&[without_branch(), scenario::root()]).run();
+    ran.assert().code(5);
+    assert_snapshot!(ran.stderr, @r#"[TS] ERROR Flux failed to reconcile object="GitRepository flux-system/flux-system" cause="the Git repository has no such branch, tag or commit" fix="correct `instance.sync.ref` in the values of flux-instance, or push the branch" resume="k3s-boot apps --from secrets" reason="GitOperationFailed: failed to checkout and determine revision: unable to resolve ref 'refs/heads/main' to a specific commit" log="[LOG]""#);
+    assert_eq!(requests(&ran), ["gitrepositories/flux-system"]);
+    assert!(warnings(&ran).contains("the Git repository has no such branch"), "{}", ran.stdout);
+}
+
+#[test]
+fn branch_that_is_pushed_meanwhile_counts() {
+    let ran = Fixture::new()
+        .flux(&[without_branch(), scenario::root()])
+        .object_after(&source(), &["PATCH", "*/gitrepositories/flux-system?fieldManager=k3s-boot"])
+        .run();
+    completes(&ran);
+}
+
 #[test]
 fn missing_folder_in_the_repository_fails_the_run() {
     let message =

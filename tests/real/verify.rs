@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use sandbox::wait_for;
+use sandbox::{GIT_URL, wait_for};
 use serde_json::Value;
 
 use super::fixture::{Fixture, LIMIT};
@@ -54,6 +54,50 @@ fn wait_until(fixture: &Fixture, name: &str, status: &str) {
 fn requests(changes: &[String]) -> Vec<&str> {
     let of_flux = changes.iter().filter(|change| change.contains(".toolkit.fluxcd.io/"));
     of_flux.map(|change| change.rsplit_once("/namespaces/flux-system/").unwrap().1).collect()
+}
+
+/// What source-controller reports of references that the repository does not have: no time resolves that.
+#[test]
+fn missing_reference_ends_the_wait() {
+    let fixture = Fixture::start("reference");
+    let ran = fixture.apps(&[]).env("FLUX_GIT_REF", "refs/heads/nowhere").run();
+    ran.assert().code(5);
+    let [error] = ran.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stderr) };
+    for words in [
+        "Flux failed to reconcile object=\"GitRepository flux-system/flux-system\"",
+        "cause=\"the Git repository has no such branch, tag or commit\"",
+        "fix=\"correct `instance.sync.ref`",
+        "unable to resolve ref 'refs/heads/nowhere' to a specific commit",
+    ] {
+        assert!(error.contains(words), "no `{words}` in {error}");
+    }
+    let branch = "couldn't find remote ref \"refs/heads/nowhere\"";
+    let tag = "couldn't find remote ref \"refs/tags/v9\"";
+    let commit =
+        "unable to resolve commit object for '0123456789012345678901234567890123456789': object not found";
+    for (name, reference, expected) in [
+        ("branch", "{branch: nowhere}", branch),
+        ("tag", "{tag: v9}", tag),
+        ("semver", "{semver: 9.x}", "no match found for semver: 9.x"),
+        ("commit", "{commit: '0123456789012345678901234567890123456789'}", commit),
+    ] {
+        fixture.apply(&format!(
+            "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\n\
+             metadata: {{name: {name}, namespace: flux-system}}\n\
+             spec: {{interval: 1h, url: '{GIT_URL}', ref: {reference}}}\n"
+        ));
+        let path = format!("/apis/source.toolkit.fluxcd.io/v1/namespaces/flux-system/gitrepositories/{name}");
+        let message = || {
+            let object = fixture.get(&path);
+            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let ready = conditions.into_iter().find(|one| one["type"] == "Ready" && one["status"] == "False");
+            Ok(ready.map(|ready| ready["message"].as_str().unwrap_or_default().to_owned()))
+        };
+        let message = wait_for(&format!("an error of {path}"), LIMIT, message).unwrap();
+        assert!(message.ends_with(expected), "{name}: {message}");
+    }
+    let ran = fixture.apps(&[]).run();
+    ran.assert().code(0);
 }
 
 const SLOW: &str = "apiVersion: apps/v1

@@ -112,18 +112,38 @@ pub(super) const TABLE: &[KnownFailure] = &[
         fix: "correct `instance.sync.url` in the values of flux-instance, or give Flux credentials that may read it",
     },
     KnownFailure {
+        // The server has sent its references, and this is not among them (fluxcd/pkg, `gogit/clone.go` of gogit 0.41).
         id: "git-branch",
-        outlook: Outlook::Unknown,
+        outlook: Outlook::Permanent,
         shapes: &[
             shape(FLUX, "unable to clone '*': couldn't find remote ref \"*\""),
             shape(FLUX, "unable to resolve ref '*' to a specific commit"),
+            shape(FLUX, "unable to resolve commit object for '*': object not found"),
+            shape(FLUX, "no match found for semver: "),
         ],
-        samples: &[sample(
-            Flux,
-            "flux 2.0.0, fluxcd/flux2#4338",
-            "GitRepository flux-system/flux-system: GitOperationFailed: failed to checkout and determine revision: unable to clone 'https://gitlab.com/me/home.git': couldn't find remote ref \"refs/heads/master\"",
-        )],
-        cause: "the Git repository has no such branch or tag",
+        samples: &[
+            sample(
+                Flux,
+                "flux 2.0.0, fluxcd/flux2#4338",
+                "GitRepository flux-system/flux-system: GitOperationFailed: failed to checkout and determine revision: unable to clone 'https://gitlab.com/me/home.git': couldn't find remote ref \"refs/heads/master\"",
+            ),
+            sample(
+                Flux,
+                "source-controller 1.7.3",
+                "GitRepository flux-system/flux-system: GitOperationFailed: failed to checkout and determine revision: unable to resolve ref 'refs/heads/nowhere' to a specific commit",
+            ),
+            sample(
+                Flux,
+                "source-controller 1.7.3",
+                "GitRepository flux-system/commit: GitOperationFailed: failed to checkout and determine revision: unable to resolve commit object for '0123456789012345678901234567890123456789': object not found",
+            ),
+            sample(
+                Flux,
+                "source-controller 1.7.3",
+                "GitRepository flux-system/semver: GitOperationFailed: failed to checkout and determine revision: no match found for semver: 9.x",
+            ),
+        ],
+        cause: "the Git repository has no such branch, tag or commit",
         fix: "correct `instance.sync.ref` in the values of flux-instance, or push the branch",
     },
     KnownFailure {

@@ -91,6 +91,33 @@ fn an_instance_without_sync_has_no_source_and_a_stalled_one_fails() {
 }
 
 #[test]
+fn a_reference_that_does_not_exist_is_permanent_unless_the_operator_may_change_it() {
+    let sync = json!({"sync": {"kind": "GitRepository", "url": URL}});
+    let message = "failed to checkout and determine revision: unable to resolve ref 'refs/heads/main' to a specific commit";
+    let source = || {
+        resource(
+            "GitRepository",
+            "flux-system",
+            json!({"url": URL}),
+            ("False", "GitOperationFailed", message),
+        )
+    };
+    let judgement = judged(&Flux {
+        instance: Some(resource("FluxInstance", "flux", sync.clone(), RUNNING)),
+        resources: vec![source()],
+    });
+    has_failed(&judgement, "GitRepository flux-system/flux-system", "unable to resolve ref");
+    let mut patched = sync;
+    patched["kustomize"] =
+        json!({"patches": [{"target": {"kind": "GitRepository"}, "patch": "- {op: remove}"}]});
+    let instance = |ready| Some(resource("FluxInstance", "flux", patched.clone(), ready));
+    let judgement = judged(&Flux { instance: instance(RUNNING), resources: vec![source()] });
+    is_blocked(&judgement, "GitRepository flux-system/flux-system", "GitOperationFailed: failed to checkout");
+    let judgement = judged(&Flux { instance: instance(OK), resources: vec![source()] });
+    has_failed(&judgement, "GitRepository flux-system/flux-system", "unable to resolve ref");
+}
+
+#[test]
 fn an_instance_that_waits_for_its_source_is_not_what_the_timeout_names() {
     let waits =
         resource("FluxInstance", "flux", json!({"sync": {"kind": "GitRepository", "url": URL}}), RUNNING);

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::base::error::Error;
 use crate::base::object_ref::ObjectRef;
-use crate::diagnose::flux::Problem;
 use crate::diagnose::flux::kustomizations::{State, state};
+use crate::diagnose::flux::{Problem, stalled};
 use crate::observed::flux::{Flux, Resource};
 use crate::tools::Toolbox;
 use crate::tools::api::{Call, segment};
@@ -22,6 +22,10 @@ use crate::tools::kubectl::FIELD_MANAGER;
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 const MAX_RETRY_INTERVAL: Duration = Duration::from_mins(1);
 
+/// How long a branch, tag or commit may be missing in the Git repository before that ends the wait: a `git push` that is under way
+/// ends by then. Who has forgotten to push starts again afterwards, which takes seconds.
+const PUSH_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// What was requested of Flux in this run, by object.
 #[derive(Default)]
 pub(super) struct Requests {
@@ -31,6 +35,8 @@ pub(super) struct Requests {
     retried: BTreeMap<ObjectRef, Request>,
     /// Since when they fail or were asked last, and how long they are left alone from then on.
     waits: BTreeMap<ObjectRef, (Instant, Duration)>,
+    /// Since when a source has no such reference.
+    unresolved: BTreeMap<ObjectRef, Instant>,
 }
 
 /// A request, whose text is unlike that of any other run: such a one may have been answered already.
@@ -85,20 +91,39 @@ fn may_request(resource: &Resource) -> bool {
     !is_running && matches!(state(resource), State::Ready | State::Failed(_))
 }
 
+/// What is waited for while a resource has not answered.
+pub(super) fn asked(unanswered: &Resource) -> String {
+    format!("{}; asked Flux to reconcile", unanswered.words())
+}
+
 impl Requests {
     /// Has Flux fetch a failed Kustomization's source, and then reconcile the Kustomization, as `flux reconcile kustomization
-    /// --with-source` does: its failure may be older than a commit that fixes it, or than this run's key. Gives what has not
-    /// answered yet. Of other objects nothing is requested.
-    pub(super) async fn confirm<'a>(
+    /// --with-source` does: its failure may be older than a commit that fixes it, or than this run's key. A source that is
+    /// not stalled is fetched once more after [`PUSH_TIMEOUT`]. Gives what is waited for until then. Of other objects nothing
+    /// is requested.
+    pub(super) async fn confirm(
         &mut self,
         tools: &Toolbox,
-        flux: &'a Flux,
-        object: &ObjectRef,
-    ) -> Result<Option<&'a Resource>, Error> {
-        let Some(failed) = kustomization(flux, object) else { return Ok(None) };
-        for resource in source_of(flux, failed).into_iter().chain([failed]) {
+        flux: &Flux,
+        problem: &Problem,
+    ) -> Result<Option<String>, Error> {
+        let Some(failed) = flux.resources.iter().find(|found| found.object() == problem.object) else {
+            return Ok(None);
+        };
+        let resources = if failed.kind == "Kustomization" {
+            source_of(flux, failed).into_iter().chain([failed]).collect()
+        } else if stalled(failed).is_some() {
+            Vec::new()
+        } else {
+            let since = self.unresolved.entry(problem.object.clone()).or_insert_with(Instant::now);
+            if since.elapsed() < PUSH_TIMEOUT {
+                return Ok(Some(problem.words()));
+            }
+            vec![failed]
+        };
+        for resource in resources {
             if let Some(unanswered) = self.refresh(tools, &[resource]).await? {
-                return Ok(Some(unanswered));
+                return Ok(Some(asked(unanswered)));
             }
         }
         Ok(None)
