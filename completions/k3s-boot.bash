@@ -168,7 +168,7 @@ _k3s__boot() {
                     return 0
                     ;;
                 --skip-check)
-                    COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption parity namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules flux-pull-secret kubeconfig-cert api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port service-network cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-patches flux-decryption parity namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules flux-pull-secret kubeconfig-cert api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port service-network cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
                     return 0
                     ;;
                 --report)
@@ -314,7 +314,7 @@ _k3s__boot() {
                     return 0
                     ;;
                 --skip-check)
-                    COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption parity namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules flux-pull-secret kubeconfig-cert api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port service-network cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-patches flux-decryption parity namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules flux-pull-secret kubeconfig-cert api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port service-network cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
                     return 0
                     ;;
                 --report)
@@ -322,7 +322,7 @@ _k3s__boot() {
                     return 0
                     ;;
                 --explain)
-                    COMPREPLY=($(compgen -W "config env environment programs versions helmfile hooks releases helm-features charts chart-version chart-login mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption manifests parity namespaces old-script age-key age-key-mode age-key-git age-key-flux sops secrets-commands sops-plain sops-recipients sops-rules flux-pull-secret kubeconfig kubeconfig-cert api cluster-identity api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port service-network cluster-dns dns-address api-host api-host-cert api-host-roles crds renders pending ownership flux-owned newer drift flux-state plan" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "config env environment programs versions helmfile hooks releases helm-features charts chart-version chart-login mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-patches flux-decryption manifests parity namespaces old-script age-key age-key-mode age-key-git age-key-flux sops secrets-commands sops-plain sops-recipients sops-rules flux-pull-secret kubeconfig kubeconfig-cert api cluster-identity api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port service-network cluster-dns dns-address api-host api-host-cert api-host-roles crds renders pending ownership flux-owned newer drift flux-state plan" -- "${cur}"))
                     return 0
                     ;;
                 --kubeconfig)
@@ -454,7 +454,7 @@ _k3s__boot() {
                     return 0
                     ;;
                 --skip-check)
-                    COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-decryption parity namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules flux-pull-secret kubeconfig-cert api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port service-network cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "versions releases helm-features chart-version mirror flux-pair placeholders values-keys cilium-values cert-manager-crds flux-sync flux-patches flux-decryption parity namespaces old-script age-key-mode age-key-git age-key-flux sops-plain sops-recipients sops-rules flux-pull-secret kubeconfig-cert api-ready distribution kube-version rights clock k3s-flannel k3s-network-policy k3s-kube-proxy k3s-coredns k3s-servers k3s-bundled coredns-bundled bundled-adopted nodes nodes-ready taints replicas pod-cidr coredns-values api-port service-network cluster-dns dns-address api-host api-host-cert api-host-roles crds renders ownership flux-owned newer drift flux-state" -- "${cur}"))
                     return 0
                     ;;
                 --report)

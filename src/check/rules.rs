@@ -51,6 +51,7 @@ rules![
     cilium_values,
     cert_manager_crds,
     flux_sync,
+    flux_patches,
     flux_decryption,
     reported::MANIFESTS,
     parity,

@@ -310,6 +310,22 @@ pub(super) const VALUES_OF_RELEASES: &[Edit] = &[
         to: "ssh://git@host/me/home.git",
     },
     Edit {
+        name: "patch of Flux that names no object",
+        rule: "flux-patches",
+        mark: "✗",
+        words: &[
+            "kustomize refuses a patch of the FluxInstance",
+            "key: instance.kustomize.patches[0]",
+            "apiVersion: kustomize.toolkit.fluxcd.io/v1",
+            "kind: Kustomization",
+        ],
+        file: VALUES,
+        from: "      - target:\n          kind: Kustomization\n        patch: |\n          - op: add\n            \
+               path: /spec/decryption\n            value:\n              provider: sops\n              \
+               secretRef:\n                name: sops-age\n",
+        to: "      - patch: |\n          spec:\n            decryption: {provider: sops, secretRef: {name: sops-age}}\n",
+    },
+    Edit {
         name: "Flux without decryption",
         rule: "flux-decryption",
         mark: "!",
