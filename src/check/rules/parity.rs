@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use semver::Version;
 use serde_json::Value;
 
 use crate::base::finding::Finding;
@@ -103,8 +104,9 @@ fn compare_charts(
     if let Some(summary) = compare_versions(desired, release, chart)? {
         let (version, flux_version) =
             (pinned(&release.version, release.digest.as_deref()), chart_version(chart));
+        let found = if summary == IN_RANGE { Finding::info } else { Finding::warning };
         return Ok(Some(
-            with(Finding::warning(RULE.id, summary))
+            with(found(RULE.id, summary))
                 .with("version", version)
                 .with("flux_version", &flux_version)
                 .fix(format!("set the same version in the helmfile and in {}", chart.file.display())),
@@ -128,7 +130,10 @@ fn is_same_url(one: &str, other: &str) -> bool {
     one.trim_end_matches('/').eq_ignore_ascii_case(other.trim_end_matches('/'))
 }
 
-/// What Flux will do if the versions differ.
+/// The version of the helmfile is in the range of Flux, and newer ones would be too.
+const IN_RANGE: &str = "Flux will install the newest version in its range";
+
+/// What Flux will do if the versions differ, or may differ.
 ///
 /// # Errors
 ///
@@ -159,9 +164,24 @@ fn compare_versions(
         ChartVersion::Range(range) => {
             let own = own.ok_or("the version in the helmfile is not exact")?;
             let is_met = meets(range, &own).ok_or_else(|| format!("the version `{range}` cannot be read"))?;
-            Ok((!is_met).then_some("Flux will install another version of the chart"))
+            let is_newer_met = newer(&own).iter().any(|version| meets(range, version) == Some(true));
+            Ok(match (is_met, is_newer_met) {
+                (false, _) => Some("Flux will install another version of the chart"),
+                (true, true) => Some(IN_RANGE),
+                (true, false) => None,
+            })
         }
     }
+}
+
+/// The next versions that a chart may have.
+fn newer(version: &Version) -> [Version; 3] {
+    let Version { major, minor, patch, .. } = *version;
+    [
+        Version::new(major, minor, patch.saturating_add(1)),
+        Version::new(major, minor.saturating_add(1), 0),
+        Version::new(major.saturating_add(1), 0, 0),
+    ]
 }
 
 fn chart_version(chart: &FluxChart) -> String {
@@ -357,7 +377,10 @@ mod tests {
         world("", "tag: 1.2.0", "").assert_found(&RULE, &["warning Flux will downgrade the release"]);
         world("", "tag: v1.2.3", "").assert_found(&RULE, &[]);
         let other = "warning Flux will install another version of the chart";
-        world("", "semver: 1.x", "").assert_found(&RULE, &[]);
+        let newest = "info Flux will install the newest version in its range";
+        world("", "semver: 1.x", "").assert_found(&RULE, &[newest]);
+        world("", "semver: '>=1.2'", "").assert_found(&RULE, &[newest]);
+        world("", "semver: '<=1.2.3'", "").assert_found(&RULE, &[]);
         world("", "semver: '>=1.3'", "").assert_found(&RULE, &[other]);
         let unread = "unknown a/app: the chart was not compared: the version `?` cannot be read";
         world("", "semver: '?'", "").assert_found(&RULE, &[unread]);
