@@ -84,6 +84,10 @@ pub(crate) async fn init(session: &Session<'_>, flags: &Init) -> std::io::Result
 
 async fn run(session: &Session<'_>, flags: &Init) -> Result<InitReport, Failure> {
     let settings = session.settings;
+    // What was decided in an earlier run is in it.
+    if gather::stops(&settings.config_problems) {
+        return Err(Error::Preflight(settings.config_problems.clone()).into());
+    }
     if flags.layout == Layout::Helmfile {
         let files = write(session, flags, templates::bootstrap())?;
         return Ok(InitReport::new(&settings.root, flags.dry_run, files));

@@ -160,6 +160,17 @@ fn bad_input_changes_nothing() {
 }
 
 #[test]
+fn an_invalid_configuration_changes_nothing() {
+    for args in [&["--offline"][..], &[], &["--layout", "helmfile"]] {
+        let fixture = init(args).file("new/k3s-boot.yaml", "cluster: {uid: 7, name: x}\n");
+        let ran = fixture.run();
+        ran.assert().code(1);
+        assert!(ran.stderr.contains("k3s-boot.yaml") && ran.stderr.contains("ERROR"), "{}", ran.stderr);
+        assert_eq!(files(&root(&fixture)).into_keys().collect::<Vec<_>>(), ["k3s-boot.yaml"], "{args:?}");
+    }
+}
+
+#[test]
 fn a_failed_write_leaves_no_half_file() {
     let whole = init(&["--offline", "--nodes", "1"]);
     whole.run().assert().code(0);
