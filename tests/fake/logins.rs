@@ -23,52 +23,84 @@ fn scripted(fixture: Fixture, tool: &str, script: &str) -> Fixture {
     fixture
 }
 
-/// sops with an identity that is protected by a passphrase: age asks on the terminal itself (sops 3.13.2).
-fn protected_identity(command: &str) -> Fixture {
-    let script = r#"[ "$1" = decrypt ] || exec $fake "$@"
+/// An identity for which age asks on the terminal itself.
+struct Identity {
+    file: &'static str,
+    question: &'static str,
+    /// What sops prints without a terminal.
+    error: &'static str,
+}
+
+/// Recorded with sops 3.13.2.
+const BY_PASSPHRASE: Identity = Identity {
+    file: "age-encryption.org/v1\n-> scrypt x\n",
+    question: "Enter passphrase for identity 'SOPS_AGE_KEY_FILE':",
+    error: "    - | failed to create reader for decrypting sops data key with
+      | age: failed to decrypt identity file: could not read
+      | passphrase: standard input is not a terminal, and /dev/tty
+      | is not available: open /dev/tty: no such device or address.
+      | Did not find keys in locations 'SOPS_AGE_KEY'.",
+};
+
+/// Recorded with sops 3.13.2 and a plugin that sends `request-secret`.
+const BY_PLUGIN: Identity = Identity {
+    file: "AGE-PLUGIN-PIN-1VDSHYEQMUT35Y\n",
+    question: "PIN of the card ",
+    error: "    - | failed to create reader for decrypting sops data key with
+      | age: identity did not match any of the recipients: pin
+      | plugin: incorrect identity for recipient block. Did not find
+      | keys in locations 'SOPS_AGE_KEY', and 'SOPS_AGE_KEY_CMD'.",
+};
+
+/// sops with a protected identity.
+fn protected_identity(command: &str, Identity { file, question, error }: &Identity) -> Fixture {
+    let script = format!(
+        r#"[ "$1" = decrypt ] || exec $fake "$@"
 if ! (: < /dev/tty) 2>/dev/null; then /bin/cat >&2 <<'END'
 Failed to get the data key required to decrypt the SOPS file.
 
 Group 0: FAILED
   age1q2f: FAILED
-    - | failed to create reader for decrypting sops data key with
-      | age: failed to decrypt identity file: could not read
-      | passphrase: standard input is not a terminal, and /dev/tty
-      | is not available: open /dev/tty: no such device or address.
-      | Did not find keys in locations 'SOPS_AGE_KEY'.
+{error}
 END
 exit 128; fi
-echo x >> "${0%/bin/*}/asked"
+echo x >> "${{0%/bin/*}}/asked"
 /usr/bin/stty -echo < /dev/tty
-printf "Enter passphrase for identity 'SOPS_AGE_KEY_FILE':" > /dev/tty
-read -r passphrase < /dev/tty
-[ "$passphrase" = "$(/bin/cat "${0%/bin/*}/password")" ] || exit 128
+printf "{question}" > /dev/tty
+read -r typed < /dev/tty
+[ "$typed" = "$(/bin/cat "${{0%/bin/*}}/password")" ] || exit 128
 exec /usr/bin/setsid $fake "$@" < /dev/null
-"#;
+"#
+    );
     let fixture = Fixture::for_command(command).file("../password", PASSWORD).canary(PASSWORD);
-    let fixture = fixture.file("../identity", "age-encryption.org/v1\n-> scrypt x\n");
+    let fixture = fixture.file("../identity", file);
     let path = fixture.path("identity").display().to_string();
-    scripted(fixture.env("SOPS_AGE_KEY_FILE", &path), "sops", script)
+    scripted(fixture.env("SOPS_AGE_KEY_FILE", &path), "sops", &script)
 }
 
 #[test]
-fn sops_asks_for_a_passphrase_on_the_terminal() {
-    let fixture = protected_identity("apps").started_by(ON_TERMINAL);
-    let mut terminal = fixture.start_on_terminal(24, 200);
-    let frame = terminal.frame(|frame| frame.trim_end().ends_with("'SOPS_AGE_KEY_FILE':"));
-    assert!(frame.contains("INFO Running sops, which may ask on this terminal"), "{frame}");
-    terminal.type_line(PASSWORD);
-    let ran = terminal.wait();
-    ran.assert().code(0);
-    assert!(ran.stdout.contains("Secret applied"), "{}", ran.stdout);
-    assert_eq!(std::fs::read_to_string(fixture.path("asked")).unwrap(), "x\n", "it asks once");
+fn sops_asks_for_a_passphrase_or_a_pin_on_the_terminal() {
+    for identity in [BY_PASSPHRASE, BY_PLUGIN] {
+        let fixture = protected_identity("apps", &identity).started_by(ON_TERMINAL);
+        let mut terminal = fixture.start_on_terminal(24, 200);
+        let frame = terminal.frame(|frame| frame.trim_end().ends_with(identity.question.trim_end()));
+        assert!(frame.contains("INFO Running sops, which may ask on this terminal"), "{frame}");
+        terminal.type_line(PASSWORD);
+        let ran = terminal.wait();
+        ran.assert().code(0);
+        assert!(ran.stdout.contains("Secret applied"), "{}", ran.stdout);
+        assert_eq!(std::fs::read_to_string(fixture.path("asked")).unwrap(), "x\n", "it asks once");
+    }
 }
 
 #[test]
 fn without_a_terminal_nobody_can_answer_sops() {
     // Even if there is one, but stdin is something else.
-    let fixture = protected_identity("apps");
+    let fixture = protected_identity("apps", &BY_PASSPHRASE);
     assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Encrypted file cannot be decrypted file="[TMP]/root/bootstrap/github.sops.yaml" cause="the age identity is protected by a passphrase, and nobody can answer without a terminal" fix="run k3s-boot on a terminal, or set SOPS_AGE_KEY_FILE to a file with an identity that needs no passphrase or PIN" reason="failed to create reader for decrypting sops data key with age: failed to decrypt identity file: could not read passphrase: standard input is not a terminal, and /dev/tty is not available: open /dev/tty: no such device or address""#);
+    assert!(!fixture.path("asked").exists());
+    let fixture = protected_identity("apps", &BY_PLUGIN);
+    assert_snapshot!(fixture.refusal(), @r#"[TS] ERROR Encrypted file cannot be decrypted file="[TMP]/root/bootstrap/github.sops.yaml" reason="failed to create reader for decrypting sops data key with age: identity did not match any of the recipients: pin plugin: incorrect identity for recipient block" fix="sops decrypt [TMP]/root/bootstrap/github.sops.yaml > /dev/null  # shows whether the plugin or command works, and what it asks for; without a terminal, set SOPS_AGE_KEY_FILE to a file with an identity that needs no passphrase or PIN""#);
     assert!(!fixture.path("asked").exists());
 }
 
