@@ -1,6 +1,7 @@
 //! Cilium's API server address is a bare host.
 
 use crate::base::finding::Finding;
+use crate::base::url::Url;
 use crate::check::address::{API_HOST, NO_HOST, is_bare_host};
 use crate::check::{Answer, Check, Facts, Group, Needs, OPEN, Rule};
 use crate::desired::releases::Release;
@@ -44,12 +45,13 @@ fn check(facts: &Facts<'_>) -> Answer {
     } else if is_bare_host(&host) {
         None
     } else {
-        let (host_only, port) = host_and_port(&host).unwrap_or(("HOST", "6443"));
+        let (host_only, port) =
+            host_and_port(&host).unwrap_or_else(|| ("HOST".to_owned(), "6443".to_owned()));
         Some(
             Finding::error(RULE.id, "API server address in the values of cilium is not a bare host")
                 .with("release", cilium.id())
                 .with("k8s_service_host", &host)
-                .fix(fix(facts, host_only, port)),
+                .fix(fix(facts, &host_only, &port)),
         )
     };
     Answer::judged(finding)
@@ -74,19 +76,14 @@ fn missing(facts: &Facts<'_>, cilium: &Release) -> Finding {
     finding.with("release", cilium.id()).fix(local_fix(facts))
 }
 
-/// The host and the port of an address with scheme, port or path.
-fn host_and_port(address: &str) -> Option<(&str, &str)> {
+/// The host and the port of an address with or without scheme, port or path.
+fn host_and_port(address: &str) -> Option<(String, String)> {
     let address = address.trim();
-    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
-    let authority = rest.split('/').next()?;
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if is_port(port) => (host, port),
-        _ => (authority, "6443"),
-    };
+    let url = if address.contains("://") { address.to_owned() } else { format!("https://{address}") };
+    let (host, port) = Url::parse(&url)?.host_and_port();
+    let is_port = |port: &&str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    is_bare_host(host).then_some((host, port))
+    is_bare_host(host).then(|| (host.to_owned(), port.filter(is_port).unwrap_or("6443").to_owned()))
 }
 
 /// The address at which every node reaches the API server.
