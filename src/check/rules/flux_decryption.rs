@@ -38,8 +38,13 @@ fn check(facts: &Facts<'_>) -> Answer {
     };
     let values = release.merged();
     let synced = desired.synced.as_ref();
-    if patches_decryption(&values) || synced.is_ok_and(|synced| synced.decrypts) {
+    let kustomization = desired.sync_objects(release).kustomization;
+    let decrypts = |object: &Value| object.pointer("/spec/decryption").is_some();
+    if kustomization.as_ref().is_some_and(decrypts) || synced.is_ok_and(|synced| synced.decrypts) {
         return Answer::Ok;
+    }
+    if kustomization.is_none() {
+        return Answer::unknown("a patch may change the Kustomization");
     }
     // Without a source, Flux may sync any file later.
     let url = values.pointer("/instance/sync/url").and_then(Value::as_str).unwrap_or_default();
@@ -63,15 +68,6 @@ fn check(facts: &Facts<'_>) -> Answer {
                 .fix(FIX),
         ]),
     }
-}
-
-/// Whether a patch adds `spec.decryption`, or gives the controller a key for all Kustomizations that have it.
-fn patches_decryption(values: &Value) -> bool {
-    let patches = values.pointer("/instance/kustomize/patches").and_then(Value::as_array);
-    patches.into_iter().flatten().any(|patch| {
-        let text = patch.get("patch").and_then(Value::as_str).unwrap_or_default();
-        text.contains("decryption")
-    })
 }
 
 #[cfg(test)]
@@ -100,9 +96,16 @@ mod tests {
         shipped.assert_found(&RULE, &[]);
         World::of("- {name: a, chart: 'oci://r/a'}\n")
             .assert_found(&RULE, &["- no release uses the chart `flux-instance`"]);
-        world("[{patch: 'path: /spec/decryption'}]").assert_found(&RULE, &[]);
+        let patch = |kind: &str, op: &str, path: &str| {
+            format!("[{{target: {{kind: {kind}}}, patch: '[{{op: {op}, path: {path}, value: {{}}}}]'}}]")
+        };
+        world(&patch("Kustomization", "add", "/spec/decryption")).assert_found(&RULE, &[]);
         world("[]").assert_found(&RULE, &[FOUND]);
-        world("[{patch: 'path: /spec/wait'}]").assert_found(&RULE, &[FOUND]);
+        world(&patch("Kustomization", "add", "/spec/wait")).assert_found(&RULE, &[FOUND]);
+        // It does not change the Kustomization.
+        world(&patch("GitRepository", "add", "/spec/decryption")).assert_found(&RULE, &[FOUND]);
+        world(&patch("Kustomization", "move", "/spec/decryption"))
+            .assert_found(&RULE, &["unknown a patch may change the Kustomization"]);
         let mut own = world("[]");
         own.desired.synced = Ok(Synced { decrypts: true, ..Synced::default() });
         own.assert_found(&RULE, &[]);
