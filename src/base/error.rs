@@ -114,6 +114,11 @@ impl From<Stopped> for Error {
     }
 }
 
+/// The known failure that an object of Flux reports.
+fn known_flux(object: &str, reason: &str) -> Option<&'static KnownFailure> {
+    find(Origin::Flux, &format!("{object}: {reason}"))
+}
+
 impl Error {
     /// Who wrote the message of an error that is neither of a release nor of Flux.
     fn origin(&self) -> Origin {
@@ -156,7 +161,7 @@ impl Error {
     /// The stage that fixes the error if it is not the one that failed, and the flag that it needs.
     pub(crate) fn fixing_stage(&self) -> Option<(Stage, Option<&'static str>)> {
         let Self::Flux { object, reason, .. } = self else { return None };
-        match find(Origin::Flux, &format!("{object}: {reason}")).map(|known| known.id) {
+        match known_flux(object, reason).map(|known| known.id) {
             Some("age-key-missing") => Some((Stage::Secrets, None)),
             Some("age-key-wrong" | "age-key-invalid") => Some((Stage::Secrets, Some("--rotate-age-key"))),
             // A source may need another Secret or other values, and the others other values.
@@ -201,8 +206,7 @@ impl Error {
                 Explanation { fix, ..Explanation::new(RELEASE_FAILED, details) }
             }
             Self::Flux { object, reason, fix, after } => {
-                let known = find(Origin::Flux, &format!("{object}: {reason}"))
-                    .map(|known| ("cause", known.cause.to_owned()));
+                let known = known_flux(object, reason).map(|known| ("cause", known.cause.to_owned()));
                 let after = after.map(|after| ("after", seconds(after)));
                 let details = [("object", object.clone()), ("reason", reason.clone())];
                 let details = details.into_iter().chain(known).chain(after);
