@@ -228,7 +228,7 @@ mod tests {
     use crate::desired::Helmfile;
     use crate::desired::namespaces;
     use crate::desired::releases::parse;
-    use crate::observed::claims::{Claim, Claims};
+    use crate::observed::claims::Claims;
     use crate::observed::helm_charts::ChartState;
     use crate::observed::run_state::Operation;
     use crate::process::identity::ProcessState;
@@ -358,10 +358,8 @@ mod tests {
             ..helm_charts::tests::chart()
         };
         let live = |chart: HelmChart| {
-            let claim = Claim { manager: "HelmChart n/a".into(), release: "n/a".into(), suspended: false };
             let mut live = observed(&[]);
-            live.claims =
-                Ok(Claims { helm_charts: vec![claim], chart_details: vec![chart], ..Claims::default() });
+            live.claims = Ok(Claims { helm_charts: vec![chart], ..Claims::default() });
             live.releases = Ok(vec![stored("a", "deployed")]);
             live.records = Ok(BTreeMap::new());
             live
@@ -372,7 +370,7 @@ mod tests {
             planned(&chain(), live, &plan_options).unwrap()
         };
         let adopt = |plan_options: &mut PlanOptions| plan_options.take = vec!["n/a".to_owned()];
-        let left = ReleaseAction::ManagedElsewhere("HelmChart n/a".into());
+        let left = ReleaseAction::ManagedElsewhere("HelmChart kube-system/cilium".into());
 
         let free = live(chart(None));
         let plan = planned(&free, &|_| ());

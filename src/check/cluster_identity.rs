@@ -219,7 +219,7 @@ mod tests {
     use super::*;
     use crate::desired::releases::parse;
     use crate::desired::{Helmfile, Kind};
-    use crate::observed::claims::{Claim, Claims};
+    use crate::observed::claims::Claims;
     use crate::observed::cluster::{LEASE, Lease};
     use crate::observed::helm::Stored;
     use crate::observed::workloads::Workload;
@@ -305,12 +305,11 @@ mod tests {
         let traefik =
             Stored { namespace: "kube-system".to_owned(), name: "traefik".to_owned(), ..Stored::default() };
         own.releases = Ok(vec![traefik]);
-        let claim = Claim {
-            manager: "HelmChart kube-system/traefik".into(),
+        let chart = crate::observed::helm_charts::HelmChart {
             release: "kube-system/traefik".into(),
-            suspended: false,
+            ..crate::plan::helm_charts::tests::chart()
         };
-        own.claims = Ok(Claims { helm_charts: vec![claim], ..Claims::default() });
+        own.claims = Ok(Claims { helm_charts: vec![chart], ..Claims::default() });
         assert_eq!(judged(&options, &own), Verdict::Fresh, "a release of k3s");
         own.claims = Ok(Claims::default());
         assert_eq!(

@@ -31,9 +31,7 @@ pub(crate) struct Claims {
     /// The HelmReleases with their status.
     pub helm_resources: Vec<Resource>,
     /// The HelmCharts of k3s.
-    pub helm_charts: Vec<Claim>,
-    /// The same HelmCharts, with what decides whether they can be removed.
-    pub chart_details: Vec<HelmChart>,
+    pub helm_charts: Vec<HelmChart>,
     /// Whether Flux's controllers are installed.
     pub controllers: bool,
     /// The metadata of the same objects.
@@ -58,12 +56,13 @@ impl Claims {
 
     /// The HelmCharts that install a release.
     pub(crate) fn charts_of(&self, release: &ReleaseId) -> impl Iterator<Item = &HelmChart> {
-        self.chart_details.iter().filter(move |chart| chart.release == *release)
+        self.helm_charts.iter().filter(move |chart| chart.release == *release)
     }
 
     /// The object that manages a Helm release, if any.
-    pub(crate) fn owner_of(&self, release: &ReleaseId) -> Option<&Claim> {
-        self.helm_releases.iter().chain(&self.helm_charts).find(|claim| claim.release == *release)
+    pub(crate) fn owner_of(&self, release: &ReleaseId) -> Option<Claim> {
+        let helm_release = self.helm_releases.iter().find(|claim| claim.release == *release);
+        helm_release.cloned().or_else(|| self.charts_of(release).next().map(helm_chart))
     }
 }
 
@@ -108,12 +107,16 @@ impl FromIterator<Item> for Claims {
                     claims.helm_resources.push(Resource { api_version, kind, metadata, spec: rest, status });
                 }
                 "HelmChart" if k3s => {
-                    let in_config_maps = spec.driver.as_deref() == Some("configmap");
-                    let claim = helm_chart(&metadata, spec);
-                    let release = claim.release.clone();
-                    let state = Err("not read".to_owned());
-                    claims.chart_details.push(HelmChart { meta: metadata, release, in_config_maps, state });
-                    claims.helm_charts.push(claim);
+                    let namespace = spec.target_namespace.filter(|name| !name.is_empty());
+                    claims.helm_charts.push(HelmChart {
+                        release: ReleaseId::new(
+                            namespace.as_ref().unwrap_or(&metadata.namespace),
+                            &metadata.name,
+                        ),
+                        in_config_maps: spec.driver.as_deref() == Some("configmap"),
+                        state: Err("not read".to_owned()),
+                        meta: metadata,
+                    });
                 }
                 _ => {
                     let resource = Resource { api_version, kind, metadata, spec: spec.rest, status };
@@ -146,13 +149,9 @@ fn helm_release(metadata: &Meta, spec: ItemSpec) -> (Claim, Spec) {
     (claim, spec.rest)
 }
 
-fn helm_chart(metadata: &Meta, spec: ItemSpec) -> Claim {
-    let namespace = spec.target_namespace.filter(|name| !name.is_empty());
-    Claim {
-        manager: Manager::HelmChart { namespace: metadata.namespace.clone(), name: metadata.name.clone() },
-        release: ReleaseId::new(namespace.as_ref().unwrap_or(&metadata.namespace), &metadata.name),
-        suspended: false,
-    }
+fn helm_chart(HelmChart { meta, release, .. }: &HelmChart) -> Claim {
+    let manager = Manager::HelmChart { namespace: meta.namespace.clone(), name: meta.name.clone() };
+    Claim { manager, release: release.clone(), suspended: false }
 }
 
 impl Toolbox {
@@ -176,9 +175,9 @@ impl Toolbox {
         }
         let mut claims: Claims = lists.into_iter().flat_map(|(_, _, items)| items).collect();
         claims.inventory = inventory;
-        if claims.chart_details.iter().any(|chart| !chart.is_bundled()) {
+        if claims.helm_charts.iter().any(|chart| !chart.is_bundled()) {
             let states = known(self.observe_chart_states(kinds).await)?;
-            claims.chart_details.iter_mut().for_each(|chart| chart.find_state(&states));
+            claims.helm_charts.iter_mut().for_each(|chart| chart.find_state(&states));
         }
         // `flux install` and the Flux Operator set this label on all parts of Flux.
         claims.controllers = cluster.workloads.iter().any(|workload| {

@@ -101,7 +101,7 @@ pub(crate) fn judge(live: &Live, longest: Duration, force: bool, now: SystemTime
                 ("unknown".to_owned(), young.then_some(Left::TooYoung(until)))
             }
         };
-        let owner = claims.owner_of(&id).map(|claim| Left::ToOwner(claim.manager.clone()));
+        let owner = claims.owner_of(&id).map(|claim| Left::ToOwner(claim.manager));
         let run = live.notes.operation(&id, stored.revision).map(|operation| operation.run.clone());
         StuckRelease { stored: stored.clone(), by, run, left: owner.or(young) }
     });

@@ -144,7 +144,7 @@ pub(crate) fn owner(release: &Release, live: &Live) -> Option<Manager> {
     let id = release.id();
     let claims = live.claims.as_ref().ok()?;
     if let Some(claim) = claims.owner_of(&id) {
-        return Some(claim.manager.clone());
+        return Some(claim.manager);
     }
     let standing = live.standing.get(&id).and_then(|standing| standing.as_ref().ok());
     let of_standing = || standing.and_then(|standing| standing.owner.clone());

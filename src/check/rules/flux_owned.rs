@@ -209,10 +209,7 @@ mod tests {
         if adopt {
             world.options.plan_options.take = vec!["cilium".to_owned()];
         }
-        let manager = "HelmChart kube-system/cilium".into();
-        let claim = Claim { manager, release: "kube-system/cilium".into(), suspended: false };
-        world.live_mut().claims =
-            Ok(Claims { helm_charts: vec![claim], chart_details: vec![chart], ..Claims::default() });
+        world.live_mut().claims = Ok(Claims { helm_charts: vec![chart], ..Claims::default() });
         let Answer::Found(mut found) = world.ask(&RULE) else { panic!() };
         assert_eq!(found.len(), 1);
         found.remove(0)

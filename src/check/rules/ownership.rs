@@ -260,7 +260,7 @@ mod tests {
         world.options.plan_options.take = vec!["r".to_owned()];
         let live = Live {
             owners: Ok(vec![owned(&[], &theirs)]),
-            claims: Ok(Claims { chart_details: vec![chart()], ..Claims::default() }),
+            claims: Ok(Claims { helm_charts: vec![chart()], ..Claims::default() }),
             ..Live::default()
         };
         let Answer::Found(found) = check(&world.facts(), &live) else { panic!() };

@@ -416,11 +416,7 @@ fn owners_are_told_as_far_as_they_are_known() {
     assert_eq!(owners(&world), ["helmfile", "helmfile", "HelmRelease media/plex"]);
     world.claims().helm_releases.clear();
     assert_eq!(owners(&world), ["helmfile", "helmfile", "other"]);
-    world.claims().helm_charts.push(Claim {
-        manager: "HelmChart kube-system/cilium".into(),
-        release: "kube-system/cilium".into(),
-        suspended: false,
-    });
+    world.claims().helm_charts.push(crate::plan::helm_charts::tests::chart());
     world.named.unknown = Some("a template".to_owned());
     assert_eq!(owners(&world), ["HelmChart kube-system/cilium", "helmfile", "unknown"]);
     world.standing.live.claims = Err("refused".to_owned());
