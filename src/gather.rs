@@ -150,7 +150,14 @@ pub(crate) async fn gather(
     // First and alone: they may ask on the terminal.
     Box::pin(ask(context, &files)).await?;
     let outputs = outputs.get(context).await?;
-    let place = builds::Place { context, charts: &charts, staging: &staging, retries_logged: Cell::new(0) };
+    let flux_charts = builds::charts_of_flux(&files.repository.flux_releases);
+    let place = builds::Place {
+        context,
+        charts: &charts,
+        staging: &staging,
+        flux_charts,
+        retries_logged: Cell::new(0),
+    };
     let (versions, builds, secrets, git, api) = Box::pin(async {
         tokio::join!(
             tools.versions(settings.cache.as_deref(), settings.offline),

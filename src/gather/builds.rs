@@ -19,6 +19,7 @@ use crate::base::release_id::ReleaseId;
 use crate::base::scratch::Scratch;
 use crate::base::waiting::Waiting;
 use crate::desired::chart::Chart;
+use crate::desired::flux_releases::{ChartVersion, FluxChart, FluxRelease};
 use crate::desired::releases::{self, Built, Release};
 use crate::desired::repository::unrendered_fix;
 use crate::desired::state_file::{self, StateFile};
@@ -62,8 +63,21 @@ pub(super) struct Place<'a> {
     pub(super) context: Context<'a>,
     pub(super) charts: &'a ChartStore,
     pub(super) staging: &'a Scratch,
+    /// The charts of the HelmReleases in the repository, which templates of a helmfile may read.
+    pub(super) flux_charts: Vec<(ReleaseId, ChartRef)>,
     /// How many retries of a chart were logged.
     pub(super) retries_logged: Cell<usize>,
+}
+
+/// The charts with exact versions of HelmReleases.
+pub(super) fn charts_of_flux(releases: &[FluxRelease]) -> Vec<(ReleaseId, ChartRef)> {
+    let chart = |flux: &FluxRelease| match flux.chart.as_ref().ok()? {
+        FluxChart { url, version: ChartVersion::Exact(version), .. } if url.starts_with("oci://") => {
+            Some((flux.release.clone(), ChartRef::new(url, version)))
+        }
+        _ => None,
+    };
+    releases.iter().filter_map(chart).collect()
 }
 
 impl Place<'_> {
@@ -112,7 +126,13 @@ impl Place<'_> {
         };
         let path = fixed.as_path();
         let staging = self.staging.subfolder(state.kind.stage().name())?;
-        self.charts.seed(&staging, &state.charts)?;
+        // A chart that only a template names is unknown until helmfile has rendered it, and helmfile would fetch it each time.
+        let is_in_state = |id: &ReleaseId| {
+            state.releases.iter().any(|(namespace, name)| (namespace, name) == (&id.namespace, &id.name))
+        };
+        let of_flux = self.flux_charts.iter().filter(|(id, _)| is_in_state(id)).map(|(_, chart)| chart);
+        let likely: BTreeSet<_> = state.charts.iter().chain(of_flux).cloned().collect();
+        self.charts.seed(&staging, &likely.into_iter().collect::<Vec<_>>())?;
         let offline = self.context.settings.offline;
         let plain = state.charts.iter().filter(|chart| offline || chart.is_exact());
         let absent: BTreeSet<_> = plain.filter(|chart| !chart.folder(&staging).exists()).cloned().collect();

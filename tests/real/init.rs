@@ -105,10 +105,11 @@ fn flux_takes_over_what_init_wrote_without_a_change() {
     assert_eq!(pods(&fixture), before);
 
     let mark = fixture.sandbox.audit_mark().unwrap();
-    let ran = fixture.apps(&[]).run();
+    let ran = fixture.apps(&["--log-level", "debug"]).run();
     ran.assert().code(0);
     println!("{}", ran.stdout);
     assert_eq!(fixture.changes(mark), [""; 0]);
+    assert!(!ran.stdout.contains("Pulling "), "charts of templates are fetched once");
     let ran = fixture.k3s_boot(&["check"]).run();
     ran.assert().code(0);
     println!("{}", ran.stdout);
