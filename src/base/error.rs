@@ -261,7 +261,12 @@ impl Error {
                 let cause = known.map(|known| ("cause", known.cause.to_owned()));
                 let fix = known.and_then(KnownFailure::general_fix).map(ToOwned::to_owned);
                 let details = std::iter::once(("reason", reason)).chain(cause);
-                Explanation { fix, ..Explanation::new("Bootstrap failed", details) }
+                // Commands without a bootstrap write files too.
+                let summary = match self {
+                    Self::File { .. } => "Failed to read or write a file",
+                    _ => "Bootstrap failed",
+                };
+                Explanation { fix, ..Explanation::new(summary, details) }
             }
         }
     }

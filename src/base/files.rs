@@ -155,8 +155,10 @@ fn staged(file: &Path, content: &[u8], mode: u32) -> io::Result<tempfile::NamedT
     let mut new = tempfile::Builder::new()
         .prefix(".k3s-boot-")
         .permissions(Permissions::from_mode(mode))
-        .tempfile_in(folder)?;
-    new.write_all(content)?;
+        .tempfile_in(folder)
+        // The error names the temporary file, which nobody knows.
+        .map_err(|error| error.kind())?;
+    new.as_file_mut().write_all(content)?;
     Ok(new)
 }
 

@@ -193,7 +193,9 @@ fn a_failed_write_leaves_no_half_file() {
     let blocked = init(&[]).file("new/kubernetes", "x");
     let ran = blocked.run();
     ran.assert().code(1);
-    assert!(ran.stderr.contains("kubernetes/apps/"), "{}", ran.stderr);
+    let error =
+        r#"ERROR Failed to read or write a file reason="failed to read `[TMP]/root/new/kubernetes/apps/"#;
+    assert!(ran.stderr.contains(error), "{}", ran.stderr);
     assert_eq!(files(&root(&blocked))["kubernetes"], b"x");
 }
 
