@@ -26,7 +26,6 @@ mod standing;
 mod substitutions;
 mod unfetched;
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -150,14 +149,7 @@ pub(crate) async fn gather(
     // First and alone: they may ask on the terminal.
     Box::pin(ask(context, &files)).await?;
     let outputs = outputs.get(context).await?;
-    let flux_charts = builds::charts_of_flux(&files.repository.flux_releases);
-    let place = builds::Place {
-        context,
-        charts: &charts,
-        staging: &staging,
-        flux_charts,
-        retries_logged: Cell::new(0),
-    };
+    let place = builds::Place::new(context, &files, &charts, &staging);
     let (versions, builds, secrets, git, api) = Box::pin(async {
         tokio::join!(
             tools.versions(settings.cache.as_deref(), settings.offline),
@@ -190,8 +182,7 @@ pub(crate) async fn gather(
     let substitutions = substitutions::look(settings, tools, &files.helmfiles, &builds, &git.tracked);
     problems.0.extend(substitutions::missing(&builds, &substitutions));
     let (helmfiles, rendered) = split(builds, has_unsupported_version(settings, &versions), &mut problems);
-    problems.0 = unfetched::merge(problems.0);
-    outage::join(&mut problems.0, tools.target.proxy.is_some());
+    problems.0 = outage::join(unfetched::merge(problems.0), tools.target.proxy.is_some());
     let synced = sync_path(&helmfiles).and_then(|path| match &git.tracked {
         Ok(tracked) => Ok(synced::read(&settings.root, &path, tracked)),
         Err(reason) => Err(reason.clone()),

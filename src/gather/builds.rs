@@ -8,10 +8,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_yaml::Value;
 
-use super::Context;
 use super::fixup;
 use super::helm_repositories::HelmRepositories;
 use super::unfetched::{host, is_about_one, is_denied, log_missing, missing_chart};
+use super::{Context, Files};
 use crate::base::error::Error;
 use crate::base::finding::Finding;
 use crate::base::known_failures::Origin;
@@ -64,20 +64,27 @@ pub(super) struct Place<'a> {
     pub(super) charts: &'a ChartStore,
     pub(super) staging: &'a Scratch,
     /// The charts of the HelmReleases in the repository, which templates of a helmfile may read.
-    pub(super) flux_charts: Vec<(ReleaseId, ChartRef)>,
+    flux_charts: Vec<(ReleaseId, ChartRef)>,
     /// How many retries of a chart were logged.
-    pub(super) retries_logged: Cell<usize>,
+    retries_logged: Cell<usize>,
 }
 
-/// The charts with exact versions of HelmReleases.
-pub(super) fn charts_of_flux(releases: &[FluxRelease]) -> Vec<(ReleaseId, ChartRef)> {
-    let chart = |flux: &FluxRelease| match flux.chart.as_ref().ok()? {
-        FluxChart { url, version: ChartVersion::Exact(version), .. } if url.starts_with("oci://") => {
-            Some((flux.release.clone(), ChartRef::new(url, version)))
-        }
-        _ => None,
-    };
-    releases.iter().filter_map(chart).collect()
+impl<'a> Place<'a> {
+    pub(super) fn new(
+        context: Context<'a>,
+        files: &Files,
+        charts: &'a ChartStore,
+        staging: &'a Scratch,
+    ) -> Self {
+        let chart = |flux: &FluxRelease| match flux.chart.as_ref().ok()? {
+            FluxChart { url, version: ChartVersion::Exact(version), .. } if url.starts_with("oci://") => {
+                Some((flux.release.clone(), ChartRef::new(url, version)))
+            }
+            _ => None,
+        };
+        let flux_charts = files.repository.flux_releases.iter().filter_map(chart).collect();
+        Self { context, charts, staging, flux_charts, retries_logged: Cell::new(0) }
+    }
 }
 
 impl Place<'_> {

@@ -44,12 +44,12 @@ impl<'r> Outage<'r> {
 
 /// Joins the findings about the API server and about charts if one failure causes them. The cluster may have a proxy of its own:
 /// its refusal says nothing about the charts.
-pub(super) fn join(findings: &mut Vec<Finding>, cluster_has_own_proxy: bool) {
-    let Some(at) = findings.iter().position(|finding| finding.rule == "api") else { return };
-    let api = findings[at].clone();
-    let Some(outage) = api.detail("reason").and_then(Outage::of) else { return };
+pub(super) fn join(mut findings: Vec<Finding>, cluster_has_own_proxy: bool) -> Vec<Finding> {
+    let api = findings.iter().find(|finding| finding.rule == "api").cloned();
+    let Some(api) = api else { return findings };
+    let Some(outage) = api.detail("reason").and_then(Outage::of) else { return findings };
     if cluster_has_own_proxy && matches!(outage, Outage::Proxy(_)) {
-        return;
+        return findings;
     }
     let mut shared = None;
     let mut joined = Vec::new();
@@ -62,10 +62,11 @@ pub(super) fn join(findings: &mut Vec<Finding>, cluster_has_own_proxy: bool) {
         joined.push(finding.clone());
         false
     });
-    let position = findings.iter().position(|finding| finding.rule == "api");
-    if let (Some(shared), Some(finding)) = (shared, position.and_then(|at| findings.get_mut(at))) {
+    let finding = findings.iter_mut().find(|finding| finding.rule == "api");
+    if let (Some(shared), Some(finding)) = (shared, finding) {
         *finding = about_both(shared, &api, &joined);
     }
+    findings
 }
 
 fn about_both(outage: Outage<'_>, api: &Finding, charts: &[Finding]) -> Finding {
@@ -85,9 +86,8 @@ fn about_both(outage: Outage<'_>, api: &Finding, charts: &[Finding]) -> Finding 
         let values = charts.iter().filter_map(|one| keys.iter().find_map(|key| one.detail(key)));
         values.filter(|value| !value.is_empty()).collect::<Vec<_>>().join(", ")
     };
-    let mut finding = Finding::error(api.rule, summary);
+    let mut finding = Finding { summary: summary.to_owned(), ..api.clone() };
     let reason = api.details.iter().position(|(key, _)| *key == "reason").unwrap_or(api.details.len());
-    finding.details = api.details.clone();
     let affected = [("charts", list(["charts", "chart"])), ("releases", list(["releases", "release"]))];
     finding.details.splice(reason..reason, affected.into_iter().filter(|(_, names)| !names.is_empty()));
     finding.fix(fix)
@@ -110,7 +110,7 @@ mod tests {
     fn joined(api: &str, charts: &str, cluster_has_own_proxy: bool) -> Vec<Finding> {
         let request =
             r#"failed to perform "FetchReference" on source: Get "https://quay.io/v2/a/manifests/1": "#;
-        let mut findings = vec![
+        let findings = vec![
             Finding::error("charts", "Chart cannot be fetched")
                 .with("chart", "oci://quay.io/a")
                 .with("version", "1")
@@ -121,8 +121,7 @@ mod tests {
                 .with("server", "https://k3s.lan:6443")
                 .with("reason", api),
         ];
-        join(&mut findings, cluster_has_own_proxy);
-        findings
+        join(findings, cluster_has_own_proxy)
     }
 
     #[test]

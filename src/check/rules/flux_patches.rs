@@ -123,12 +123,14 @@ fn incomplete(document: &Value, target: Option<&Value>, release: &Release) -> Op
         _ => "…",
     });
     let name = text("/metadata/name").or(selected("name")).unwrap_or(&release.namespace);
-    let mut fix = format!(
-        "# at the start of the patch: the object that it changes\napiVersion: {api_version}\nkind: {kind}\nmetadata:\n  name: {name}"
+    let namespace = if CLUSTER_SCOPED.contains(&kind) {
+        String::new()
+    } else {
+        format!("\n  namespace: {}", release.namespace)
+    };
+    let fix = format!(
+        "# at the start of the patch: the object that it changes\napiVersion: {api_version}\nkind: {kind}\nmetadata:\n  name: {name}{namespace}"
     );
-    if !CLUSTER_SCOPED.contains(&kind) {
-        fix.push_str(&format!("\n  namespace: {}", release.namespace));
-    }
     Some(Refusal { reason, fix })
 }
 
