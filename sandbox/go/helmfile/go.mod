@@ -403,3 +403,7 @@ replace (
 	k8s.io/apimachinery => k8s.io/apimachinery v0.36.3
 	k8s.io/client-go => k8s.io/client-go v0.35.4
 )
+
+// 0.0.27, which helmfile asks for, fills its tables whenever a program starts: 30 ms of processor time, half of a short call of
+// helm or helmfile. 0.0.21 does not.
+replace github.com/mattn/go-runewidth => github.com/mattn/go-runewidth v0.0.21
