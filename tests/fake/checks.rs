@@ -128,14 +128,17 @@ fn unknown_cluster_with_workloads_is_not_changed() {
     assert_snapshot!(ran.stderr, @r#"[TS] ERROR Unknown cluster with workloads on it uid="uid-of-kube-system" workloads="Deployment media/player" fix="if this is the right cluster: --cluster uid-of-kube-system, or `k3s-boot check --pin` to pin it""#);
     let named = Fixture::new().args(&["--cluster", "uid-of-kube-system"]).objects([workload()]).run();
     named.assert().code(0);
-    let asked = Fixture::new().objects([workload()]).env("TERM", "xterm");
-    let mut terminal = asked.start_on_terminal(24, 120);
-    terminal.frame(|frame| frame.contains("Bootstrap this cluster?"));
-    terminal.type_line("No");
-    let declined = terminal.wait();
-    assert_eq!((declined.code(), declined.mutating()), (1, Vec::new()));
-    let words = "ERROR Bootstrap was declined: the answer was not `yes`, nothing was changed";
-    assert!(declined.stdout.contains(words), "{}", declined.stdout);
+    // The last one is the end of the input.
+    for answer in ["No", "no", "y", "", "\u{4}"] {
+        let asked = Fixture::new().objects([workload()]).env("TERM", "xterm");
+        let mut terminal = asked.start_on_terminal(24, 120);
+        terminal.frame(|frame| frame.contains("Bootstrap this cluster? Type `yes` to continue: "));
+        terminal.type_line(answer);
+        let declined = terminal.wait();
+        assert_eq!((declined.code(), declined.mutating()), (1, Vec::new()), "{answer:?}");
+        let words = "ERROR Bootstrap was declined: the answer was not `yes`, nothing was changed";
+        assert!(declined.stdout.contains(words), "{answer:?}: {}", declined.stdout);
+    }
     let wrong = Fixture::new().args(&["--cluster", "another"]).run();
     assert_eq!((wrong.code(), wrong.mutating()), (1, Vec::new()));
     assert_snapshot!(wrong.stderr, @r#"[TS] ERROR Cluster does not match --cluster uid="uid-of-kube-system" expected="another" fix="set KUBECONFIG to the right kubeconfig, or pass the right UID with --cluster""#);

@@ -174,16 +174,15 @@ fn user_workloads(pair: &Pair) {
     pipe.write_all(b"yes\n").unwrap();
     drop(pipe);
     pair.assert_refused(&pair.k3s_boot(&["apps"]).stdin(stdin).run(), &words);
-    for answer in ["no\n", "y\n", "\n", "\u{4}"] {
-        let (running, mut keyboard) = pair.on_terminal(&pair.a, &[]);
-        keyboard.write_all(answer.as_bytes()).unwrap();
-        let ran = running.finish();
-        assert!(ran.stdout.contains("Bootstrap this cluster? Type `yes` to continue: "), "{}", ran.stdout);
-        pair.assert_refused(
-            &ran,
-            &["Bootstrap was declined: the answer was not `yes`, nothing was changed", &named],
-        );
-    }
+    // Other answers and the end of the input are tested with fake tools.
+    let (running, mut keyboard) = pair.on_terminal(&pair.a, &[]);
+    keyboard.write_all(b"y\n").unwrap();
+    let ran = running.finish();
+    assert!(ran.stdout.contains("Bootstrap this cluster? Type `yes` to continue: "), "{}", ran.stdout);
+    pair.assert_refused(
+        &ran,
+        &["Bootstrap was declined: the answer was not `yes`, nothing was changed", &named],
+    );
     let (running, mut keyboard) = pair.on_terminal(&pair.a, &[]);
     keyboard.write_all(b"\x03").unwrap();
     let ran = running.finish();
