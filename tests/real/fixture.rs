@@ -32,7 +32,10 @@ pub(crate) struct Fixture {
 
 pub(crate) fn tools() -> &'static Tools {
     static TOOLS: OnceLock<Tools> = OnceLock::new();
-    TOOLS.get_or_init(|| Tools::install(&|line| println!("{line}")).unwrap())
+    TOOLS.get_or_init(|| {
+        let tools = Tools::install(&|line| println!("{line}")).unwrap();
+        tools.with_quick_helm_version().unwrap()
+    })
 }
 
 /// The registry of all tests that inject no faults into it. The CRDs have no schemas: two thirds of a bootstrap would be spent
