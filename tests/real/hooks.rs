@@ -105,6 +105,7 @@ const WAITING: &str = "      - events: [postsync]\n        name: wait-for-map\n 
 #[test]
 fn hanging_hook_is_named_and_stopped() {
     let fixture = Fixture::start("hanging-hook");
+    track_modes_are_supported(&fixture);
     let hook = "      - {events: [postsync], command: bash, args: [-c, 'kubectl get no-such-kind']}\n";
     let all = [
         release("waits", "", &[WAITING.to_owned()]),
@@ -140,9 +141,7 @@ fn hanging_hook_is_named_and_stopped() {
 }
 
 /// helmfile's own tracking, and the wait of Helm 3, as a release or `helmDefaults` selects them.
-#[test]
-fn track_modes_are_supported() {
-    let fixture = Fixture::start("track-modes");
+fn track_modes_are_supported(fixture: &Fixture) {
     let modes = ["helm-legacy", "kubedog"];
     let all = modes.map(|mode| {
         let lines = release(mode, "", &[hook("postsync", &format!("after-{mode}"))]);
@@ -150,17 +149,17 @@ fn track_modes_are_supported() {
         let lines = if mode == "kubedog" { lines.replace("    values: [{a: 1}]\n", "") } else { lines };
         format!("{lines}    trackMode: {mode}\n    wait: true\n")
     });
-    write(&fixture, &releases(&all.each_ref().map(String::as_str)));
+    write(fixture, &releases(&all.each_ref().map(String::as_str)));
     let ran = fixture.apps(&[]).run();
     ran.assert().code(0);
     for mode in modes {
         let synced = format!(r#"Release synced release="media/{mode}""#);
         assert!(ran.stdout.contains(&synced), "{}", ran.stdout);
     }
-    let mut ran_hooks = hooks(&fixture);
+    let mut ran_hooks = hooks(fixture);
     ran_hooks.sort_unstable();
     assert_eq!(ran_hooks, ["after-helm-legacy", "after-kubedog"]);
-    assert_nothing_to_change(&fixture);
+    assert_nothing_to_change(fixture);
 }
 
 /// The API server rejects the port of this Service.

@@ -26,6 +26,7 @@ fn pinned_chart_and_set_value_are_synced_once() {
     let charts = NAMES.map(Chart::generic);
     let newer = Chart::generic("pinned").with_version("1.1.0");
     let fixture = Fixture::with_charts("pins", &[&charts[..], &[newer]].concat());
+    missing_pinned_chart_is_the_only_error(&fixture);
     let digest = |name: &str, version: &str| digest(&fixture, name, version);
     let release = |name: &str, chart: &str| {
         format!(
@@ -78,12 +79,10 @@ fn pinned_chart_and_set_value_are_synced_once() {
     assert!(ran.stdout.contains("Nothing to change"), "{}", ran.stdout);
 }
 
-#[test]
-fn missing_pinned_chart_is_the_only_error() {
-    let fixture = Fixture::with_charts("unpinned", &[Chart::generic("tagged")]);
+fn missing_pinned_chart_is_the_only_error(fixture: &Fixture) {
     let zeros = "0".repeat(64);
     write(
-        &fixture,
+        fixture,
         &format!(
             "releases:\n  - {{name: tagged, namespace: media, chart: 'oci://{FROM}/tagged:1.0.0'}}\n  - {{name: gone, namespace: media, chart: 'oci://{FROM}/tagged@sha256:{zeros}'}}\n"
         ),

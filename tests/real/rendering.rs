@@ -53,6 +53,7 @@ fn failed_rendering_is_an_error() {
     let mut fixture = Fixture::start("renders");
     fixture.add_secret(CANARY);
     let helm_3 = with_helm_3(&fixture);
+    missing_requirement_is_an_error(&fixture, &helm_3);
     write(&fixture, &releases(&[FINE]));
     let release = format!(
         "  - name: broken\n    namespace: media\n    chart: ../charts/broken\n    values: [{{a: {CANARY}}}]\n"
@@ -79,37 +80,34 @@ fn failed_rendering_is_an_error() {
     fixture.apps(&[]).run().assert().code(0);
 }
 
-#[test]
-fn missing_requirement_is_an_error() {
-    let fixture = Fixture::start("features");
-    let helm_3 = with_helm_3(&fixture);
+fn missing_requirement_is_an_error(fixture: &Fixture, helm_3: &PathBuf) {
     fixture.write("secret.yaml", "a: b\n");
     let cases = [
         ("    postRenderer: bash\n", &[None][..], "Post-renderer is not a Helm 4 plugin"),
-        ("    postRenderer: nowhere\n", &[Some(&helm_3)], "Post-renderer not found"),
+        ("    postRenderer: nowhere\n", &[Some(helm_3)], "Post-renderer not found"),
         (
             "    secrets: [../../secret.yaml]\n",
-            &[None, Some(&helm_3)],
+            &[None, Some(helm_3)],
             "Helm plugin for encrypted values is missing",
         ),
         ("    hooks: [{events: [postsync], command: nowhere}]\n", &[None], "Hook command not found"),
         (
             "    strategicMergePatches: [{apiVersion: v1, kind: ConfigMap, metadata: {name: fine}, data: {a: b}}]\n",
-            &[None, Some(&helm_3)],
+            &[None, Some(helm_3)],
             "Kustomize is not installed",
         ),
-        ("    forceConflicts: true\n", &[Some(&helm_3)], "Release needs Helm 4"),
+        ("    forceConflicts: true\n", &[Some(helm_3)], "Release needs Helm 4"),
     ];
     // The fix for patches.
     let with_kubectl =
         format!("kustomizeBinary: kubectl kustomize\n{}", releases(&[&format!("{FINE}{}", cases[4].0)]));
-    write(&fixture, &with_kubectl);
+    write(fixture, &with_kubectl);
     fixture.k3s_boot(&["diff"]).run().assert().code(0);
     for (keys, helms, words) in cases {
-        write(&fixture, &releases(&[&format!("{FINE}{keys}")]));
+        write(fixture, &releases(&[&format!("{FINE}{keys}")]));
         for helm in helms {
             let name = format!("{words} release=\"media/fine\"");
-            refused(&fixture, *helm, &COMMANDS[..1], &problem(&name, "helm-features", "✗", &[words]));
+            refused(fixture, *helm, &COMMANDS[..1], &problem(&name, "helm-features", "✗", &[words]));
         }
     }
 }
