@@ -119,7 +119,11 @@ async fn read_file(
         Ok(text) => text,
         Err(error) => {
             let finding = unusable(path).with("reason", error);
-            let fix = "correct the path: that of `environment.files` in k3s-boot.yaml is relative to the root of the repository, that of --env-file to the working folder";
+            let fix = if settings.env_files.iter().any(|file| file == path) {
+                "correct the path of --env-file"
+            } else {
+                "correct the path in `environment.files` of k3s-boot.yaml; it is relative to the root of the repository"
+            };
             return Ok((Vec::new(), Some(finding.fix(fix))));
         }
     };

@@ -181,7 +181,7 @@ fn variables_of_a_file_take_precedence_over_the_configuration() {
     assert!(!ran.calls_of("kubectl", "apply")[0]["env_names"].as_array().unwrap().contains(&json!("SITE")));
     let gone = run(&["--root", "../root", "--env-file", "gone.env"]);
     gone.assert().code(1);
-    assert!(gone.stderr.contains("gone.env"), "{}", gone.stderr);
+    assert!(gone.stderr.contains("correct the path of --env-file"), "{}", gone.stderr);
 }
 
 #[test]

@@ -44,3 +44,4 @@ mod small_charts;
 mod support;
 mod taskfile;
 mod verify;
+mod worker;
