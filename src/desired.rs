@@ -129,8 +129,8 @@ pub(crate) struct Coverage {
 pub(crate) struct AgeKey {
     /// The file.
     pub path: PathBuf,
-    /// The lower nine bits of the file mode.
-    pub mode: u32,
+    /// The lower nine bits of the file mode; none for a file that Kubernetes mounts.
+    pub mode: Option<u32>,
     /// The public keys of the identities that go into the cluster, if they are known.
     pub public: Vec<String>,
     /// Whether one identity is post-quantum.

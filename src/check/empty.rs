@@ -165,7 +165,7 @@ fn missing_inputs_are_not_applicable() {
 fn inspected_inputs_are_ok() {
     let mut world = empty_repository();
     world.options.config_found = true;
-    let key = AgeKey { path: "/repository/age.key".into(), mode: 0o600, ..AgeKey::default() };
+    let key = AgeKey { path: "/repository/age.key".into(), mode: Some(0o600), ..AgeKey::default() };
     world.desired.age_key = Some(key);
     world.desired.adds_age_key = Some(false);
     let coverage = &mut world.desired.coverage;

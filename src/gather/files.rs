@@ -293,13 +293,23 @@ fn age_key(
     let kept: Vec<_> = key.identities.iter().filter(kept).collect();
     let facts = AgeKey {
         path: name,
-        mode: std::fs::metadata(path).map_or(0, |file| file.permissions().mode() & 0o777),
+        mode: if is_mounted(path) { None } else { mode(path) },
         public: kept.iter().filter_map(|identity| identity.public.clone()).collect(),
         post_quantum: kept.iter().any(|identity| identity.is_post_quantum()),
         plugin: kept.iter().any(|identity| identity.is_plugin()),
         is_encrypted: false,
     };
     Some((facts, selection))
+}
+
+fn mode(path: &Path) -> Option<u32> {
+    std::fs::metadata(path).ok().map(|file| file.permissions().mode() & 0o777)
+}
+
+/// Whether a file is part of a Secret volume: then `fsGroup` decides its mode, and it cannot be changed (Kubernetes 1.36,
+/// `pkg/volume/util/atomic_writer.go`).
+fn is_mounted(path: &Path) -> bool {
+    std::fs::read_link(path).is_ok_and(|target| target.starts_with("..data"))
 }
 
 #[cfg(test)]

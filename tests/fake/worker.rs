@@ -215,3 +215,18 @@ fn a_pod_without_a_service_account_is_named() {
     );
     Fixture::new().args(&["--in-cluster", "--context", "x"]).run().assert().code(2);
 }
+
+/// As the kubelet mounts a Secret with `fsGroup`: a link to a file that its group can read.
+#[test]
+fn key_of_a_secret_volume_is_not_for_its_owner_only() {
+    let (fixture, key) = without_key_file();
+    let volume = fixture.path("volume");
+    fs::create_dir_all(volume.join("..2026")).unwrap();
+    fs::write(volume.join("..2026/age.agekey"), format!("{key}\n")).unwrap();
+    std::os::unix::fs::symlink("..2026", volume.join("..data")).unwrap();
+    let file = volume.join("age.agekey");
+    std::os::unix::fs::symlink("..data/age.agekey", &file).unwrap();
+    let ran = fixture.args(&["--age-key", &file.display().to_string()]).run();
+    ran.assert().code(0).stderr("");
+    assert_eq!(ran.problems(), [""; 0]);
+}

@@ -69,7 +69,7 @@ mod tests {
         world.desired.age_key = Some(AgeKey { path: "/elsewhere/age.key".into(), ..AgeKey::default() });
         world.assert_found(&RULE, &["- the age key is outside the repository"]);
         let is_encrypted = true;
-        world.desired.age_key = Some(AgeKey { mode: 0o644, is_encrypted, ..AgeKey::default() });
+        world.desired.age_key = Some(AgeKey { mode: Some(0o644), is_encrypted, ..AgeKey::default() });
         world.assert_found(&RULE, &["- the age key is in an encrypted file"]);
     }
 }

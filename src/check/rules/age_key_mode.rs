@@ -22,10 +22,13 @@ fn check(facts: &Facts<'_>) -> Answer {
         Ok(key) => key,
         Err(answer) => return answer,
     };
-    Answer::judged((key.mode & GROUP_AND_OTHERS != 0).then(|| {
+    let Some(mode) = key.mode else {
+        return Answer::not_applicable("Kubernetes mounts the age key");
+    };
+    Answer::judged((mode & GROUP_AND_OTHERS != 0).then(|| {
         Finding::warning(RULE.id, "Age key is readable by other users")
             .with("file", key.path.display())
-            .with("mode", format!("{:04o}", key.mode))
+            .with("mode", format!("{mode:04o}"))
             .fix(format!("chmod 600 {}", key.path.display()))
     }))
 }
@@ -41,13 +44,16 @@ mod tests {
         let mut world = World::shipped();
         world.assert_found(&RULE, &["- there is no age key"]);
         for (mode, expected) in [(0o600, 0), (0o400, 0), (0o700, 0), (0o640, 1), (0o644, 1), (0o604, 1)] {
-            world.desired.age_key = Some(AgeKey { path: "/r/age.key".into(), mode, ..AgeKey::default() });
+            world.desired.age_key =
+                Some(AgeKey { path: "/r/age.key".into(), mode: Some(mode), ..AgeKey::default() });
             world.assert_found(&RULE, &["warning Age key is readable by other users"][..expected]);
         }
         assert_eq!(world.detail(&RULE, "mode"), "0604");
         assert_eq!(world.fix(&RULE), "chmod 600 /r/age.key");
+        world.desired.age_key = Some(AgeKey { path: "/r/age.key".into(), mode: None, ..AgeKey::default() });
+        world.assert_found(&RULE, &["- Kubernetes mounts the age key"]);
         let is_encrypted = true;
-        world.desired.age_key = Some(AgeKey { mode: 0o644, is_encrypted, ..AgeKey::default() });
+        world.desired.age_key = Some(AgeKey { mode: Some(0o644), is_encrypted, ..AgeKey::default() });
         world.assert_found(&RULE, &["- the age key is in an encrypted file"]);
     }
 }

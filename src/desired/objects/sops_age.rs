@@ -217,7 +217,7 @@ mod tests {
         let objects = [secret(&HashKey::default(), "/b", "x.agekey: AGE-PLUGIN-X-1ONE")];
         let own = age_key(&objects, None).unwrap();
         assert!(own.is_encrypted && own.plugin && own.path == std::path::Path::new("/b"));
-        let file = || AgeKey { path: "/age.key".into(), mode: 0o600, ..AgeKey::default() };
+        let file = || AgeKey { path: "/age.key".into(), mode: Some(0o600), ..AgeKey::default() };
         let both = age_key(&objects, Some(file())).unwrap();
         assert_eq!(both, AgeKey { plugin: true, ..file() });
         assert_eq!(age_key(&[], Some(file())), Some(file()));
