@@ -118,6 +118,8 @@ pub(super) const TABLE: &[KnownFailure] = &[
         shapes: &[
             shape(FLUX, "unable to clone '*': couldn't find remote ref \"*\""),
             shape(FLUX, "unable to resolve ref '*' to a specific commit"),
+            shape(FLUX, "unable to resolve commit object for '*': object not found"),
+            shape(FLUX, "no match found for semver: "),
         ],
         samples: &[
             sample(
@@ -129,6 +131,16 @@ pub(super) const TABLE: &[KnownFailure] = &[
                 Flux,
                 "source-controller 1.7.3",
                 "GitRepository flux-system/flux-system: GitOperationFailed: failed to checkout and determine revision: unable to resolve ref 'refs/heads/nowhere' to a specific commit",
+            ),
+            sample(
+                Flux,
+                "source-controller 1.7.3",
+                "GitRepository flux-system/commit: GitOperationFailed: failed to checkout and determine revision: unable to resolve commit object for '0123456789012345678901234567890123456789': object not found",
+            ),
+            sample(
+                Flux,
+                "source-controller 1.7.3",
+                "GitRepository flux-system/semver: GitOperationFailed: failed to checkout and determine revision: no match found for semver: 9.x",
             ),
         ],
         cause: "the Git repository has no such branch, tag or commit",
