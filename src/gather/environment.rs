@@ -111,15 +111,18 @@ async fn read_file(
         });
         found.collect()
     };
+    let is_named = settings.env_files.iter().any(|file| file == path);
     let format = match Format::new(path) {
         Ok(format) => format,
+        // As docker's `--env-file`. A mounted Secret has no extension.
+        Err(_) if is_named => Format::Dotenv,
         Err(problem) => return Ok((Vec::new(), Some(problem))),
     };
     let text = match text(path, LARGEST) {
         Ok(text) => text,
         Err(error) => {
             let finding = unusable(path).with("reason", error);
-            let fix = if settings.env_files.iter().any(|file| file == path) {
+            let fix = if is_named {
                 "correct the path of --env-file"
             } else {
                 "correct the path in `environment.files` of k3s-boot.yaml; it is relative to the root of the repository"

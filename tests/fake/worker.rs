@@ -168,10 +168,10 @@ fn variables_of_a_file_take_precedence_over_the_configuration() {
         let fixture = Fixture::new()
             .file("k3s-boot.yaml", config)
             .file("../edge.env", "CLUSTER=edge-7\n")
-            .file("../site.env", "CLUSTER=site\nSITE=x\n");
+            .file("../site", "CLUSTER=site\nSITE=x\n");
         fixture.args(args).cwd("home").run()
     };
-    let ran = run(&["--root", "../root", "--env-file", "../edge.env", "--env-file", "../site.env"]);
+    let ran = run(&["--root", "../root", "--env-file", "../edge.env", "--env-file", "../site"]);
     ran.assert().code(0).stderr("");
     let build = &ran.calls_of("helmfile", "build")[0];
     let names = build["env_names"].as_array().unwrap();

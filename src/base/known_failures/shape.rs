@@ -86,7 +86,8 @@ impl<T: Copy + PartialEq> Shapes<T> {
 
     /// Whose shapes fit a message, each once: fallbacks only if nothing else does.
     pub(super) fn fitting(&self, origin: Origin, message: &str) -> Vec<T> {
-        let fitting = self.set.matches(message.as_bytes()).into_iter().filter_map(|index| self.all.get(index));
+        let fitting =
+            self.set.matches(message.as_bytes()).into_iter().filter_map(|index| self.all.get(index));
         let fitting: Vec<_> = fitting.filter(|(_, shape)| shape.from.contains(&origin)).collect();
         let has_cause = fitting.iter().any(|(_, shape)| !shape.is_fallback);
         let mut owners = Vec::new();
