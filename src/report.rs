@@ -205,6 +205,8 @@ pub(crate) struct Report {
     pub result: RunResult,
     /// The exit code.
     pub exit_code: u8,
+    /// Whether anything in the cluster may have changed.
+    pub changed: bool,
     /// Why the run failed, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

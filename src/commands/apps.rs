@@ -58,14 +58,14 @@ pub(crate) async fn apps(session: &Session<'_>) -> std::io::Result<u8> {
     let Session { settings, redactor, .. } = session;
     let start = Instant::now();
     let actions = settings.actions.then(|| Actions::new(settings.json, settings.step_summary.clone()));
-    let mut run = Run { report: Report::default(), changed: false, actions: actions.clone() };
+    let mut run = Run { report: Report::default(), actions: actions.clone() };
     let result = Box::pin(run_bootstrap(session, &mut run)).await;
-    let Run { mut report, changed, .. } = run;
+    let mut report = run.report;
     report.seconds = rounded(start.elapsed());
     match result {
         Ok(takeover) => {
             // Without changes there is nothing to summarize.
-            if changed {
+            if report.changed {
                 report.log_summary();
             }
             finish(&mut report, settings, takeover, &seconds(start.elapsed()));
@@ -73,7 +73,7 @@ pub(crate) async fn apps(session: &Session<'_>) -> std::io::Result<u8> {
         }
         Err(error) => {
             report.result = RunResult::Failed;
-            report.exit_code = error.exit_code(changed);
+            report.exit_code = error.exit_code(report.changed);
             report.error = Some(redactor.apply(&error.to_string()).into_owned());
             report.problems = ProblemReport::all(&error, redactor);
             // A run in which no stage was started is resumed by the same command.
@@ -95,7 +95,7 @@ pub(crate) async fn apps(session: &Session<'_>) -> std::io::Result<u8> {
         actions.report(&report);
     }
     progress::end();
-    session.deliver(&report, report.exit_code, if changed { 5 } else { 1 })
+    session.deliver(&report, report.exit_code, if report.changed { 5 } else { 1 })
 }
 
 /// The command that resumes at a stage: this command with `--from`.
@@ -167,8 +167,6 @@ fn finish(report: &mut Report, settings: &Settings, takeover: Option<Takeover>, 
 
 struct Run {
     report: Report,
-    /// Whether anything in the cluster may have changed.
-    changed: bool,
     /// For the groups of log lines.
     actions: Option<Actions>,
 }
@@ -319,7 +317,7 @@ impl Bootstrap<'_> {
     async fn work(&self, ready: &Ready, lock: &Lock<'_>, run: &mut Run) -> Result<(), Error> {
         let Ready { picture: Gathered { desired, charts, observed, .. }, plan, .. } = ready;
         let skipped = &self.context.settings.plan_options.stages;
-        run.changed = true;
+        run.report.changed = true;
         self.context.tools.retry_on_outage();
         run.report.releases.extend(plan.releases().filter_map(ReleaseReport::kept));
         log_unready(self.context.tools, plan, observed.live.as_ref()).await;

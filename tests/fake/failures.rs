@@ -219,6 +219,7 @@ fn failure_is_reported_as_json() {
     ran.assert().code(5);
     let report = ran.report();
     assert_eq!((&report["result"], &report["exit_code"]), (&json!("failed"), &json!(5)));
+    assert_eq!(report["changed"], true, "the namespaces were created");
     assert_eq!(report["error"], "failed to sync Helm releases: kube-system/cilium: UPGRADE FAILED: no");
     let expected = json!({
         "class": "release",

@@ -56,10 +56,11 @@ fn installed(ttl: &str) -> Fixture {
 #[test]
 fn job_with_ttl_is_not_missing() {
     let ran = installed("  ttlSecondsAfterFinished: 60\n")
-        .args(&["--skip", "verify", "--cluster", "uid-of-kube-system"])
+        .args(&["--skip", "verify", "--cluster", "uid-of-kube-system", "-o", "json"])
         .run();
     ran.assert().code(0);
-    assert!(ran.stdout.contains("Nothing to change"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("Nothing to change"), "{}", ran.stderr);
+    assert_eq!(ran.report()["changed"], false);
     assert_eq!(ran.calls_of("helmfile", "sync").len(), 0);
 }
 

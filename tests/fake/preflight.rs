@@ -437,6 +437,7 @@ fn refusal_as_json() {
         "schema_version": 1,
         "result": "failed",
         "exit_code": 1,
+        "changed": false,
         "error": "preflight failed: Cluster does not accept the credentials",
         "failure": {"class": "preflight", "message": "Preflight failed", "culprit": "api", "cause": cause, "fix": fix,
             "reason": cause},

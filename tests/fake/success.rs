@@ -159,6 +159,7 @@ fn json_report_is_on_stdout_and_log_on_stderr() {
         "schema_version": 1,
         "result": "complete",
         "exit_code": 0,
+        "changed": true,
         "cluster": {"context": "default", "server": "https://10.0.0.10:6443", "uid": "uid-of-kube-system", "nodes": 1},
         "stages": stages,
         "releases": [
