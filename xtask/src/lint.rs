@@ -14,6 +14,8 @@ pub(crate) enum Lint {
     Actionlint,
     /// Security of the GitHub workflows
     Zizmor,
+    /// The Ansible role and its playbook
+    Ansible,
     /// Pages and links of the documentation
     Docs,
 }
@@ -47,7 +49,24 @@ impl Lint {
             Self::Zizmor => run(Command::new(python_programs()?.join("zizmor"))
                 .args(["--offline", ".github"])
                 .current_dir(workspace())),
+            Self::Ansible => ansible(),
             Self::Docs => book::check_links(),
         }
     }
+}
+
+/// Runs ansible-lint and a syntax check, without a download of collections or schemas.
+fn ansible() -> Result<()> {
+    let programs = python_programs()?;
+    // ansible-lint looks for Ansible itself on PATH.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(programs.clone()).chain(std::env::split_paths(&path)))?;
+    let run = |program: &str, arguments: &[&str]| {
+        run(Command::new(programs.join(program))
+            .args(arguments)
+            .env("PATH", &path)
+            .current_dir(workspace().join("deploy/ansible")))
+    };
+    run("ansible-lint", &["--offline", "--strict", "--profile", "production", "-q"])?;
+    run("ansible-playbook", &["--syntax-check", "bootstrap.yml"])
 }

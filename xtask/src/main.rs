@@ -6,8 +6,10 @@ mod lint;
 mod program;
 mod release;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// What maintainers of k3s-boot run.
@@ -29,6 +31,8 @@ enum Command {
         /// Lints to run [default: all]
         lints: Vec<lint::Lint>,
     },
+    /// Install the programs of requirements.txt and print their folder
+    Python,
     /// Process the book on stdin for mdBook
     #[command(hide = true)]
     RepositoryLinks {
@@ -51,11 +55,18 @@ enum Command {
     },
 }
 
+/// For programs that run one of them.
+fn print_python_programs() -> Result<()> {
+    let folder = program::python_programs()?;
+    Ok(writeln!(std::io::stdout(), "{}", folder.display())?)
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Book => book::build()
             .map(|folder| program::print_progress(&folder.join("index.html").display().to_string())),
         Command::Lint { lints } => lint::run_all(&lints),
+        Command::Python => print_python_programs(),
         Command::RepositoryLinks { supports } if supports.is_empty() => book::link_to_repository(),
         Command::RepositoryLinks { .. } => Ok(()),
         Command::Release { step } => release::run(step),
