@@ -74,6 +74,12 @@ pub(crate) fn k3s_boot(profile: Profile, progress: &dyn Progress) -> Result<Path
     Ok(target_dir()?.join(folder).join("k3s-boot"))
 }
 
+/// Installs the Python programs of `xtask/requirements.txt` and returns their folder.
+pub fn python_programs() -> Result<PathBuf> {
+    let output = run(cargo().args(["run", "--quiet", "--locked", "--package", "xtask", "--", "python"]))?;
+    Ok(String::from_utf8(output.stdout)?.trim_end().into())
+}
+
 fn target_dir() -> Result<PathBuf> {
     let output = run(cargo().args(["metadata", "--format-version=1", "--no-deps", "--offline", "--locked"]))?;
     let metadata: Value = serde_json::from_slice(&output.stdout)?;

@@ -1,4 +1,4 @@
-//! The command line: `cargo sandbox up`, `env`, `run`, `test`, `bench`, `kills`, `faults`, `pictures`, `down`.
+//! The command line: `cargo sandbox up`, `env`, `run`, `test`, `bench`, `fleet`, `kills`, `faults`, `pictures`, `down`.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum as _};
 use crate::build::{self, Profile};
 use crate::cluster::foreign_variables;
 use crate::faults::{self, FaultCampaign};
+use crate::fleet::{self, Fleet};
 use crate::kills::{self, Campaign, Runs};
 use crate::output::Progress as _;
 use crate::state::{self, State, workspace};
@@ -59,6 +60,14 @@ enum Cmd {
         pairs: usize,
         /// Cases to measure [default: all]
         cases: Vec<bench::Case>,
+    },
+    /// Run the Ansible role against several clusters at once, and print the table for docs
+    ///
+    /// One of several clusters has a wrong age key. A control plane needs about 0.7 GB of memory.
+    Fleet {
+        /// Numbers of fresh clusters, one row after the other; the first row starts with an empty chart cache
+        #[arg(long, num_args = 1.., default_values_t = [1, 1, 5, 10])]
+        clusters: Vec<usize>,
     },
     /// Kill `k3s-boot apps` at random moments and check that the next run recovers
     ///
@@ -138,6 +147,12 @@ impl Cmd {
                 let cases = if cases.is_empty() { bench::Case::value_variants().to_vec() } else { cases };
                 let (tools, program) = install_and_build(Profile::Release)?;
                 bench::bench(&tools, &program, &cases, pairs)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Fleet { clusters } => {
+                let (tools, program) = install_and_build(Profile::Release)?;
+                let fleet = Fleet { clusters, large_crds: true };
+                fleet::run(&tools, &program, &build::python_programs()?, &fleet, &output::result)?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Kills { seed, first, upgrades, signals, new_boot_id } => {

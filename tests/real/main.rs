@@ -18,6 +18,7 @@ mod files_and_access;
 mod first_run;
 mod fixes;
 mod fixture;
+mod fleet;
 mod getting_started;
 mod helm_and_flux;
 mod hooks;

@@ -43,6 +43,8 @@ struct State {
     /// The HTTP status for logins.
     refused_login: Option<u16>,
     requests: Vec<String>,
+    /// The bytes of the answers of the registry.
+    bytes: usize,
     /// Files to serve instead of asking the registry, by their path.
     files: BTreeMap<String, Vec<u8>>,
     ended: bool,
@@ -138,6 +140,11 @@ impl Faults {
     /// The number of requests so far.
     pub fn count(&self) -> usize {
         self.state().requests.len()
+    }
+
+    /// The bytes of the registry's answers so far.
+    pub fn bytes(&self) -> usize {
+        self.state().bytes
     }
 
     /// The requests so far, as `METHOD PATH`.
@@ -332,6 +339,7 @@ impl Served {
         registry.read_to_end(&mut answer)?;
         let end = find_head_end(&answer).context("the registry's answer has no head")?;
         let head = std::str::from_utf8(&answer[..end])?;
+        self.faults.state().bytes += answer.len();
         // The client may use the connection again.
         let mut whole = without_header(head, "connection").into_bytes();
         whole.extend_from_slice(&answer[end..]);
