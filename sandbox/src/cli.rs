@@ -63,7 +63,7 @@ enum Cmd {
     },
     /// Run the Ansible role against several clusters at once, and print the table for docs
     ///
-    /// One of several clusters has a wrong age key. A control plane needs about 0.7 GB of memory.
+    /// One of several clusters has a wrong age key. A cluster needs 1.6 GB of memory.
     Fleet {
         /// Numbers of fresh clusters, one row after the other; the first row starts with an empty chart cache
         #[arg(long, num_args = 1.., default_values_t = [1, 1, 5, 10])]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -47,10 +47,12 @@ pub fn run(tools: &Tools, program: &Path, python: &Path, fleet: &Fleet, print: &
         Registry::start_with(tools, &Chart::large_without_schemas()?)?
     };
     let home = tempfile::Builder::new().prefix("sandbox-fleet-home-").tempdir()?;
-    print(HEAD);
+    let mut table = vec![HEAD.to_owned()];
     for &size in &fleet.clusters {
-        Controller::start(tools, program, python, &registry, home.path(), size)?.play_all(print)?;
+        let controller = Controller::start(tools, program, python, &registry, home.path(), size)?;
+        controller.play_all(&mut table, print)?;
     }
+    print(&table.join("\n"));
     Ok(())
 }
 
@@ -63,6 +65,27 @@ struct Controller {
     python: PathBuf,
     program: PathBuf,
     secrets: Vec<String>,
+}
+
+/// Starts clusters, two at a time: each waits half of the time.
+fn start(tools: &Tools, registry: &Arc<Registry>, size: usize) -> Result<Vec<Sandbox>> {
+    let start = |number| {
+        let (name, registry) = (name(number), Some(Arc::clone(registry)));
+        Sandbox::start_with(tools, Options { name, registry, ..Options::default() })
+    };
+    let mut sandboxes = Vec::new();
+    for first in (0..size).step_by(2) {
+        std::thread::scope(|scope| {
+            let second = (first + 1 < size).then(|| scope.spawn(move || start(first + 1)));
+            sandboxes.push(start(first)?);
+            if let Some(second) = second {
+                sandboxes
+                    .push(second.join().map_err(|_| anyhow!("the thread that starts a cluster panicked"))??);
+            }
+            anyhow::Ok(())
+        })?;
+    }
+    Ok(sandboxes)
 }
 
 /// The result of `ansible-playbook`.
@@ -86,14 +109,7 @@ impl Controller {
         home: &Path,
         size: usize,
     ) -> Result<Self> {
-        let sandbox = |number| {
-            let name = name(number);
-            Sandbox::start_with(
-                tools,
-                Options { name, registry: Some(Arc::clone(registry)), ..Options::default() },
-            )
-        };
-        let sandboxes = (0..size).map(sandbox).collect::<Result<Vec<_>>>()?;
+        let sandboxes = start(tools, registry, size)?;
         let checkout = Checkout::new(sandboxes.first().context("a fleet has at least one cluster")?)?;
         // Every cluster has its own.
         fs::remove_file(checkout.root().join("age.key"))?;
@@ -157,13 +173,13 @@ impl Controller {
         Ok(serde_json::from_slice(&text)?)
     }
 
-    fn play_all(&self, print: &dyn Fn(&str)) -> Result<()> {
+    fn play_all(&self, table: &mut Vec<String>, print: &dyn Fn(&str)) -> Result<()> {
         let size = self.sandboxes.len();
-        let show = |what: &str, played: &Played| print(&played.row(size, what));
         let broken = self.broken();
 
         let first = self.play(&[])?;
-        show("first", &first);
+        table.push(first.row("first"));
+        print(&first.output);
         for number in 0..size {
             let (name, report) = (name(number), self.report(&name(number))?);
             print(&stages(&name, &report));
@@ -192,7 +208,7 @@ impl Controller {
         let healthy =
             format!("clusters{}", broken.as_ref().map(|name| format!(":!{name}")).unwrap_or_default());
         let second = self.play(&["--limit", &healthy])?;
-        show("second", &second);
+        table.push(second.row("second"));
         ensure!(second.changing == 0, "the second run sent {} changing requests", second.changing);
         ensure!(
             second.code == Some(0) && second.hosts.len() == size - usize::from(broken.is_some()),
@@ -206,14 +222,19 @@ impl Controller {
             let last = self.sandboxes.last().context("no cluster")?;
             let variables =
                 json!({"k3s_boot_age_key_file": last.age_key(), "k3s_boot_arguments": ["--rotate-age-key"]});
-            let fixed = self.play(&["--limit", name, "--extra-vars", &variables.to_string()])?;
-            ensure!(fixed.code == Some(0), "{}", fixed.output);
+            let variables = variables.to_string();
+            let arguments = ["--limit", name, "--extra-vars", &variables];
+            let check = self.play(&[&arguments[..], &["--check", "--diff"]].concat())?;
+            ensure!(check.changing == 0, "`--check` sent {} changing requests", check.changing);
+            ensure!(check.output.contains("flux-system/sops-age"), "no difference in {}", check.output);
+            check.expect(name, 1)?;
+            let fixed = self.play(&arguments)?;
             fixed.expect(name, 1)?;
             ensure!(self.report(name)?["result"] == "complete", "{}", fixed.output);
         }
 
         let check = self.play(&["--check", "--limit", &healthy])?;
-        show("`--check`", &check);
+        table.push(check.row("`--check`"));
         ensure!(check.code == Some(0) && check.changing == 0, "{}", check.output);
         check.hosts.keys().try_for_each(|name| check.expect(name, 0))
     }
@@ -321,12 +342,13 @@ impl Played {
     }
 
     /// A row of the table.
-    fn row(&self, size: usize, what: &str) -> String {
+    fn row(&self, what: &str) -> String {
         let Usage { wall, total, planes, api_servers, memory, planes_memory, .. } = &self.usage;
         let ansible = self.cpu(&["ansible", "python", "python3"]);
         let (boot, helmfile, helm) = (self.cpu(&["k3s-boot"]), self.cpu(&["helmfile"]), self.cpu(&["helm"]));
         format!(
-            "| {size} | {what} | {wall:.1} s | {ansible:.1} s | {boot:.1} s | {helmfile:.1} s | {helm:.1} s | {:.1} s | {planes:.1} s, API servers {api_servers:.1} s | {:.2} | {} MB | {} MB | {} requests, {} kB | {} ({}) |",
+            "| {} | {what} | {wall:.1} s | {ansible:.1} s | {boot:.1} s | {helmfile:.1} s | {helm:.1} s | {:.1} s | {planes:.1} s, API servers {api_servers:.1} s | {:.2} | {} MB | {} MB | {} requests, {} kB | {} ({}) |",
+            self.hosts.len(),
             (total - ansible - boot - helmfile - helm).max(0.0),
             (total + planes) / wall,
             memory / 1_000_000,

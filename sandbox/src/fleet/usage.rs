@@ -13,6 +13,8 @@ use crate::cluster::Sandbox;
 
 /// Time between two looks at the processes.
 const STEP: Duration = Duration::from_millis(50);
+/// The kernel adds up the memory of a process page by page, so only each tenth look asks for it.
+const MEMORY_LOOKS: usize = 10;
 
 /// What a run used.
 #[derive(Debug, Default)]
@@ -38,8 +40,6 @@ struct Stat {
     /// Ticks of the process, and of its descendants that have been waited for.
     own: u64,
     children: u64,
-    /// Bytes in memory.
-    resident: u64,
 }
 
 /// Waits for a program and measures it.
@@ -49,19 +49,19 @@ pub(super) fn measure(child: &mut Child, sandboxes: &[Sandbox]) -> Result<(ExitS
     let before: Vec<_> = services.iter().map(|(_, pid)| ticks(*pid)).collect();
     let root = child.id();
     let mut seen = HashMap::<u32, (String, u64)>::new();
-    let mut usage = Usage::default();
+    let (mut usage, mut looks) = (Usage::default(), 0_usize);
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     let pid = Pid::from_raw(i32::try_from(root)?);
     while waitid(Id::Pid(pid), flags)? == WaitStatus::StillAlive {
         let all = processes()?;
-        let mut resident = 0;
-        for (pid, stat) in &all {
-            if is_descendant(*pid, root, &all) {
-                resident += stat.resident;
-                seen.insert(*pid, (stat.name.clone(), stat.own));
-            }
+        let descendants: Vec<_> = all.iter().filter(|(pid, _)| is_descendant(**pid, root, &all)).collect();
+        for (pid, stat) in &descendants {
+            seen.insert(**pid, (stat.name.clone(), stat.own));
         }
-        usage.memory = usage.memory.max(resident);
+        if looks % MEMORY_LOOKS == 0 {
+            usage.memory = usage.memory.max(memory(descendants.iter().map(|(pid, _)| **pid)));
+        }
+        looks += 1;
         std::thread::sleep(STEP);
     }
     usage.wall = started.elapsed().as_secs_f64();
@@ -74,9 +74,9 @@ pub(super) fn measure(child: &mut Child, sandboxes: &[Sandbox]) -> Result<(ExitS
     for ((name, pid), before) in services.iter().zip(before) {
         let used = seconds(ticks(*pid).saturating_sub(before))?;
         usage.planes += used;
-        usage.planes_memory += stat(*pid).map_or(0, |stat| stat.resident);
         usage.api_servers += if name == "kube-apiserver" { used } else { 0.0 };
     }
+    usage.planes_memory = memory(services.iter().map(|(_, pid)| *pid));
     Ok((child.wait()?, usage))
 }
 
@@ -94,6 +94,16 @@ fn ticks(pid: u32) -> u64 {
 fn seconds(ticks: u64) -> Result<f64> {
     let rate = sysconf(SysconfVar::CLK_TCK)?.context("no clock tick")?;
     Ok(ticks as f64 / rate as f64)
+}
+
+/// The memory of processes in bytes; pages that they share count once.
+fn memory(pids: impl Iterator<Item = u32>) -> u64 {
+    let of_process = |pid: u32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    };
+    pids.filter_map(of_process).sum::<u64>() * 1024
 }
 
 fn is_descendant(pid: u32, root: u32, all: &HashMap<u32, Stat>) -> bool {
@@ -129,6 +139,5 @@ fn stat(pid: u32) -> Option<Stat> {
         parent: fields.get(1)?.parse().ok()?,
         own: number(11)? + number(12)?,
         children: number(13)? + number(14)?,
-        resident: number(21)? * u64::try_from(sysconf(SysconfVar::PAGE_SIZE).ok()??).ok()?,
     })
 }
