@@ -51,7 +51,9 @@ pub(super) async fn read(
     for (position, read) in join_all(reading).await.into_iter().enumerate() {
         let (mut variables, problem) = read?;
         if position >= settings.environment_files.len() {
-            variables.iter_mut().for_each(|found| found.overrides = true);
+            for found in &mut variables {
+                found.overrides = true;
+            }
         }
         found.extend(variables);
         problems.0.extend(problem);

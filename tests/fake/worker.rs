@@ -186,8 +186,9 @@ fn variables_of_a_file_take_precedence_over_the_configuration() {
 
 #[test]
 fn charts_come_from_a_mirror() {
-    let args = ["--chart-mirror", "registry.invalid=http://mirror.invalid:5000/cache", "--chart-pulls", "1"];
-    let ran = Fixture::new().args(&args).run();
+    let options =
+        ["--chart-mirror", "registry.invalid=http://mirror.invalid:5000/cache", "--chart-pulls", "1"];
+    let ran = Fixture::new().args(&options).run();
     ran.assert().code(0).stderr("");
     let pulls = ran.calls_of("helm", "pull");
     assert_eq!(pulls.len(), 3);
@@ -198,7 +199,7 @@ fn charts_come_from_a_mirror() {
     }
     let failing = json!({"tool": "helm", "args": ["pull", "*/cilium"], "exit": 1,
         "stderr": "Error: mirror.invalid:5000/cache/charts/cilium:1.18.6: not found\n"});
-    let ran = Fixture::new().args(&args).rule(failing).run();
+    let ran = Fixture::new().args(&options).rule(failing).run();
     ran.assert().code(1);
     assert!(ran.stderr.contains("oci://mirror.invalid:5000/cache/charts/cilium"), "{}", ran.stderr);
     Fixture::new().args(&["--chart-mirror", "ghcr.io"]).run().assert().code(2);
