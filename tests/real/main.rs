@@ -27,6 +27,7 @@ mod interrupted;
 mod jobs;
 mod k3s_and_nodes;
 mod kills;
+mod kubernetes_jobs;
 mod layouts;
 mod manifests;
 mod many_problems;
