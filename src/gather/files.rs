@@ -306,15 +306,23 @@ fn mode(path: &Path) -> Option<u32> {
     std::fs::metadata(path).ok().map(|file| file.permissions().mode() & 0o777)
 }
 
-/// Whether a file is part of a Secret volume: then `fsGroup` decides its mode, and it cannot be changed (Kubernetes 1.36,
-/// `pkg/volume/util/atomic_writer.go`).
+/// Whether a file is mounted with a mode that cannot be changed: a part of a Secret volume, whose mode `fsGroup` decides
+/// (Kubernetes 1.36, `pkg/volume/util/atomic_writer.go`), or a credential of a unit of systemd, which an ACL makes look readable
+/// by the group (<https://github.com/systemd/systemd/issues/29435>).
 fn is_mounted(path: &Path) -> bool {
-    std::fs::read_link(path).is_ok_and(|target| target.starts_with("..data"))
+    path.starts_with("/run/credentials")
+        || std::fs::read_link(path).is_ok_and(|target| target.starts_with("..data"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_of_systemd_are_mounted() {
+        assert!(is_mounted(Path::new("/run/credentials/k3s-boot.service/age.key")));
+        assert!(!is_mounted(Path::new("/run/age.key")));
+    }
 
     #[test]
     fn old_script_is_recognized_by_its_content() {

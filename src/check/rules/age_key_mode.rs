@@ -23,7 +23,7 @@ fn check(facts: &Facts<'_>) -> Answer {
         Err(answer) => return answer,
     };
     let Some(mode) = key.mode else {
-        return Answer::not_applicable("Kubernetes mounts the age key");
+        return Answer::not_applicable("Kubernetes or systemd mounts the age key");
     };
     Answer::judged((mode & GROUP_AND_OTHERS != 0).then(|| {
         Finding::warning(RULE.id, "Age key is readable by other users")
@@ -51,7 +51,7 @@ mod tests {
         assert_eq!(world.detail(&RULE, "mode"), "0604");
         assert_eq!(world.fix(&RULE), "chmod 600 /r/age.key");
         world.desired.age_key = Some(AgeKey { path: "/r/age.key".into(), mode: None, ..AgeKey::default() });
-        world.assert_found(&RULE, &["- Kubernetes mounts the age key"]);
+        world.assert_found(&RULE, &["- Kubernetes or systemd mounts the age key"]);
         let is_encrypted = true;
         world.desired.age_key = Some(AgeKey { mode: Some(0o644), is_encrypted, ..AgeKey::default() });
         world.assert_found(&RULE, &["- the age key is in an encrypted file"]);
