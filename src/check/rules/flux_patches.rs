@@ -34,7 +34,7 @@ fn check(facts: &Facts<'_>) -> Answer {
     };
     let refused = patches.iter().enumerate().filter_map(|(index, patch)| {
         let Refusal { reason, fix } = refusal(patch, release)?;
-        let finding = Finding::error(RULE.id, "kustomize refuses a patch of the FluxInstance")
+        let finding = Finding::error(RULE.id, "Kustomize refuses a patch of the FluxInstance")
             .with("release", release.id())
             .with("key", format!("instance.kustomize.patches[{index}]"))
             .with("reason", reason)
@@ -201,7 +201,7 @@ mod tests {
             (json!({"target": target}), "empty", "remove"),
         ] {
             let world = world(&patch);
-            world.assert_found(&RULE, &["error kustomize refuses a patch of the FluxInstance"]);
+            world.assert_found(&RULE, &["error Kustomize refuses a patch of the FluxInstance"]);
             assert!(world.detail(&RULE, "reason").contains(reason), "{patch}");
             assert!(world.fix(&RULE).contains(fix), "{patch}: {}", world.fix(&RULE));
         }

@@ -314,7 +314,7 @@ pub(super) const VALUES_OF_RELEASES: &[Edit] = &[
         rule: "flux-patches",
         mark: "✗",
         words: &[
-            "kustomize refuses a patch of the FluxInstance",
+            "Kustomize refuses a patch of the FluxInstance",
             "key: instance.kustomize.patches[0]",
             "apiVersion: kustomize.toolkit.fluxcd.io/v1",
             "kind: Kustomization",
