@@ -1,6 +1,6 @@
 //! The Ansible role against two clusters; `cargo sandbox fleet` runs it against more.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -10,21 +10,8 @@ use serde_json::{Map, json};
 use super::fixture::tools;
 use super::support::k3s_boot;
 
-/// Exits with the codes in a file beside it, one after the other; a timeout changes something.
-const PROGRAM: &str = r#"#!/bin/sh
-echo run >> "$0.runs"
-for word; do
-  [ "$before" = --report ] && report=$word
-  before=$word
-done
-code=$(sed -n "$(wc -l < "$0.runs")p" "$0.codes")
-[ "$code" = 2 ] && echo "error: unexpected argument" >&2 && exit 2
-changed=false
-[ "$code" = 6 ] && changed=true
-failure='{"message": "It failed", "culprit": "release", "cause": "no", "fix": "retry"}'
-echo "{\"result\": \"x\", \"changed\": $changed, \"failure\": $failure}" > "$report"
-exit "$code"
-"#;
+/// A script: it is linked, because a program that was just written cannot always be started (`ETXTBSY`).
+const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/worker.sh");
 
 #[test]
 fn role_reports_each_cluster_and_then_changes_nothing() {
@@ -46,8 +33,7 @@ fn role_repeats_timeouts_and_locks_only() {
     let mut hosts = Map::new();
     for (name, codes, ..) in cases {
         let program = folder.path().join(name);
-        std::fs::write(&program, PROGRAM).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        symlink(PROGRAM, &program).unwrap();
         std::fs::write(folder.path().join(format!("{name}.codes")), codes).unwrap();
         hosts.insert(name.to_owned(), json!({"k3s_boot_program": program}));
     }

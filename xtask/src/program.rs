@@ -76,6 +76,10 @@ pub(crate) fn python_programs() -> Result<PathBuf> {
     let wanted =
         std::fs::read(&requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
     let folder = workspace().join("target/python");
+    // Tests that need the programs start at the same time.
+    std::fs::create_dir_all(workspace().join("target"))?;
+    let lock = std::fs::File::create(workspace().join("target/python.lock"))?;
+    lock.lock().context("cannot lock the Python programs")?;
     let installed = folder.join("requirements.txt");
     // Copied last: what an interrupted installation left is installed again.
     if std::fs::read(&installed).ok().as_ref() != Some(&wanted) {
