@@ -74,20 +74,22 @@ impl<'a> Session<'a> {
         Ok(Self { settings, env, redactor, stop, report, transcript })
     }
 
-    /// Writes the report to the file of `--report`, and to stdout as JSON if asked. Returns the exit code: that of the run, or if
-    /// the run has succeeded without its report being written, `unwritten`.
+    /// Writes the report to the file of `--report`, and to stdout as JSON if asked. Returns the exit code: that of the run, or that
+    /// of a failure if the run has succeeded and its report was not written. `changed` says whether the run had changed anything.
     ///
     /// # Errors
     ///
     /// Writing to stdout fails.
-    fn deliver(&self, report: &impl Serialize, exit_code: u8, unwritten: u8) -> std::io::Result<u8> {
+    fn deliver(&self, report: &impl Serialize, exit_code: u8, changed: bool) -> std::io::Result<u8> {
         let mut code = exit_code;
         if let Some(file) = &self.report
             && let Err(error) = file.write(report)
         {
             let (file, reason) = (file.path().display(), error.to_string());
             tracing::error!(%file, reason, "Report was not written");
-            code = if exit_code == 0 { unwritten } else { exit_code };
+            if exit_code == 0 {
+                code = if changed { 5 } else { 1 };
+            }
         }
         if self.settings.json {
             report::print(report, self.settings.guard)?;

@@ -121,12 +121,13 @@ fn begin(global: &Global, data_on_stdout: bool) -> anyhow::Result<(Env, Redactor
 /// Runs on one thread, because the parent-death signal of a child is bound to the thread that started it. `command` names the
 /// log file of the tools.
 fn run<T>(
-    settings: &Settings,
+    settings: &mut Settings,
     env: &Env,
     redactor: &Redactor,
     command: Option<&'static str>,
     work: impl AsyncFnOnce(Session<'_>) -> T,
 ) -> anyhow::Result<T> {
+    let _private = settings.write_private_files(env, redactor)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -148,22 +149,19 @@ fn run_apps(global: &Global, apps: &Apps) -> anyhow::Result<ExitCode> {
     }
     let (env, redactor) = begin(global, apps.dry_run || apps.list)?;
     let mut settings = Settings::of_apps(global, apps, &env);
-    let _private = settings.write_private_files(&env, &redactor)?;
     if apps.list {
         return exit(commands::apps::list(&settings));
     }
     if apps.dry_run {
         let asked = commands::diff::Asked::default();
-        let result = run(&settings, &env, &redactor, Some("diff"), async |session| {
+        let result = run(&mut settings, &env, &redactor, Some("diff"), async |session| {
             commands::diff::diff(&session, asked).await
         })?;
         return exit(result);
     }
-    if settings.live {
-        base::progress::begin();
-    }
-    let result =
-        run(&settings, &env, &redactor, Some("apps"), async |session| commands::apps::apps(&session).await);
+    let result = run(&mut settings, &env, &redactor, Some("apps"), async |session| {
+        commands::apps::apps(&session).await
+    });
     exit(result?)
 }
 
@@ -176,8 +174,7 @@ fn run_check(global: &Global, check: &Check) -> anyhow::Result<ExitCode> {
     }
     let (env, redactor) = begin(global, true)?;
     let mut settings = Settings::of_check(global, check, &env);
-    let _private = settings.write_private_files(&env, &redactor)?;
-    let result = run(&settings, &env, &redactor, Some("check"), async |session| {
+    let result = run(&mut settings, &env, &redactor, Some("check"), async |session| {
         commands::check::check(&session, check.pin).await
     })?;
     exit(result)
@@ -186,9 +183,8 @@ fn run_check(global: &Global, check: &Check) -> anyhow::Result<ExitCode> {
 fn run_diff(global: &Global, diff: &Diff) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, true)?;
     let mut settings = Settings::of_diff(global, diff, &env);
-    let _private = settings.write_private_files(&env, &redactor)?;
     let asked = commands::diff::Asked { manifests: diff.manifests, exit_code: diff.exit_code };
-    let result = run(&settings, &env, &redactor, Some("diff"), async |session| {
+    let result = run(&mut settings, &env, &redactor, Some("diff"), async |session| {
         commands::diff::diff(&session, asked).await
     })?;
     exit(result)
@@ -197,8 +193,7 @@ fn run_diff(global: &Global, diff: &Diff) -> anyhow::Result<ExitCode> {
 fn run_init(global: &Global, init: &Init) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, true)?;
     let mut settings = Settings::of_init(global, init, &env);
-    let _private = settings.write_private_files(&env, &redactor)?;
-    let result = run(&settings, &env, &redactor, Some("init"), async |session| {
+    let result = run(&mut settings, &env, &redactor, Some("init"), async |session| {
         commands::init::init(&session, init).await
     })?;
     match result.context("failed to write to stdout")? {
@@ -214,17 +209,16 @@ fn run_init(global: &Global, init: &Init) -> anyhow::Result<ExitCode> {
 fn run_version(global: &Global) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, true)?;
     let mut settings = Settings::of_status(global, &env);
-    let _private = settings.write_private_files(&env, &redactor)?;
-    let result =
-        run(&settings, &env, &redactor, None, async |session| commands::version::version(&session).await)?;
+    let result = run(&mut settings, &env, &redactor, None, async |session| {
+        commands::version::version(&session).await
+    })?;
     exit(result)
 }
 
 fn run_recover(global: &Global, recover: &Recover) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, false)?;
     let mut settings = Settings::of_recover(global, recover, &env);
-    let _private = settings.write_private_files(&env, &redactor)?;
-    let result = run(&settings, &env, &redactor, Some("recover"), async |session| {
+    let result = run(&mut settings, &env, &redactor, Some("recover"), async |session| {
         commands::recover::recover(&session, recover).await
     })?;
     exit(result)
@@ -233,9 +227,8 @@ fn run_recover(global: &Global, recover: &Recover) -> anyhow::Result<ExitCode> {
 fn run_status(global: &Global, watch: bool) -> anyhow::Result<ExitCode> {
     let (env, redactor) = begin(global, true)?;
     let mut settings = Settings::of_status(global, &env);
-    let _private = settings.write_private_files(&env, &redactor)?;
     // The output of tools is not kept: `--watch` may run for days.
-    let result = run(&settings, &env, &redactor, None, async |session| {
+    let result = run(&mut settings, &env, &redactor, None, async |session| {
         commands::status::status(&session, watch).await
     })?;
     exit(result)

@@ -57,6 +57,9 @@ const NOTES_TIMEOUT: Duration = Duration::from_secs(8);
 pub(crate) async fn apps(session: &Session<'_>) -> std::io::Result<u8> {
     let Session { settings, redactor, .. } = session;
     let start = Instant::now();
+    if settings.live {
+        progress::begin();
+    }
     let actions = settings.actions.then(|| Actions::new(settings.json, settings.step_summary.clone()));
     let mut run = Run { report: Report::default(), actions: actions.clone() };
     let result = Box::pin(run_bootstrap(session, &mut run)).await;
@@ -95,7 +98,7 @@ pub(crate) async fn apps(session: &Session<'_>) -> std::io::Result<u8> {
         actions.report(&report);
     }
     progress::end();
-    session.deliver(&report, report.exit_code, if report.changed { 5 } else { 1 })
+    session.deliver(&report, report.exit_code, report.changed)
 }
 
 /// The command that resumes at a stage: this command with `--from`.

@@ -42,7 +42,7 @@ pub(crate) async fn check(session: &Session<'_>, pinned: bool) -> std::io::Resul
                 checks: Vec::new(),
                 seconds: rounded(start.elapsed()),
             };
-            return session.deliver(&report, exit_code, 1);
+            return session.deliver(&report, exit_code, false);
         }
     };
     let heaviest = outcomes.iter().filter_map(Outcome::severity).max();
@@ -67,7 +67,7 @@ pub(crate) async fn check(session: &Session<'_>, pinned: bool) -> std::io::Resul
         checks: outcomes.iter().map(|outcome| CheckReport::new(outcome, redactor)).collect(),
         seconds: rounded(start.elapsed()),
     };
-    session.deliver(&report, exit_code, 1)
+    session.deliver(&report, exit_code, false)
 }
 
 async fn gather_outcomes(session: &Session<'_>) -> Result<(Vec<Outcome>, Option<ClusterReport>), Error> {

@@ -55,7 +55,7 @@ pub(crate) async fn diff(session: &Session<'_>, asked: Asked) -> std::io::Result
     if !settings.json && report.failure.is_none() {
         report::print_text(report.text(), settings.guard)?;
     }
-    session.deliver(&report, report.exit_code, 1)
+    session.deliver(&report, report.exit_code, false)
 }
 
 async fn make(session: &Session<'_>, manifests: bool) -> Result<DiffReport, Error> {

@@ -47,7 +47,7 @@ pub(crate) async fn recover(session: &Session<'_>, asked: &Recover) -> std::io::
         }
     }
     let changed = report.releases.iter().any(|one| one.recovered);
-    session.deliver(&report, report.exit_code, if changed { 5 } else { 1 })
+    session.deliver(&report, report.exit_code, changed)
 }
 
 async fn work(session: &Session<'_>, asked: &Recover, report: &mut RecoverReport) -> Result<(), Error> {

@@ -1,8 +1,6 @@
 //! Files of this run for what no file of the user holds: an age key from stdin or a variable, and the credentials of the pod.
 
-use std::fs;
 use std::io::{IsTerminal as _, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -10,6 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::Settings;
 use crate::base::env::Env;
 use crate::base::error::Error;
+use crate::base::files;
 use crate::base::finding::Finding;
 use crate::base::redact::Redactor;
 use crate::base::scratch::Scratch;
@@ -109,8 +108,9 @@ impl Settings {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
-    let failed = |source| Error::File { action: "write", path: path.to_owned(), source };
-    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let mut file = file.map_err(failed)?;
-    std::io::Write::write_all(&mut file, text.as_bytes()).map_err(failed)
+    files::write_whole(path, text.as_bytes()).map_err(|source| Error::File {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    })
 }
