@@ -48,13 +48,8 @@ pub(super) async fn read(
     let mut found = literals(settings);
     let paths = settings.environment_files.iter().chain(&settings.env_files);
     let reading = paths.map(|path| read_file(tools, settings, files, path, redactor));
-    for (position, read) in join_all(reading).await.into_iter().enumerate() {
-        let (mut variables, problem) = read?;
-        if position >= settings.environment_files.len() {
-            for found in &mut variables {
-                found.overrides = true;
-            }
-        }
+    for read in join_all(reading).await {
+        let (variables, problem) = read?;
         found.extend(variables);
         problems.0.extend(problem);
     }
@@ -105,15 +100,15 @@ async fn read_file(
     path: &Path,
     redactor: &Redactor,
 ) -> Result<(Vec<Found>, Option<Finding>), Error> {
+    let is_named = settings.env_files.iter().any(|file| file == path);
     let file = settings.relative(path).to_owned();
     let found = |variables: Vec<Variable>, is_secret: &dyn Fn(&str) -> bool| {
         let found = variables.into_iter().map(|variable| {
             let is_secret = is_secret(&variable.name);
-            Found { variable, file: file.clone(), is_secret, overrides: false }
+            Found { variable, file: file.clone(), is_secret, overrides: is_named }
         });
         found.collect()
     };
-    let is_named = settings.env_files.iter().any(|file| file == path);
     let format = match Format::new(path) {
         Ok(format) => format,
         // As docker's `--env-file`. A mounted Secret has no extension.

@@ -293,7 +293,7 @@ fn age_key(
     let kept: Vec<_> = key.identities.iter().filter(kept).collect();
     let facts = AgeKey {
         path: name,
-        mode: if is_mounted(path) { None } else { mode(path) },
+        mode: (!is_mounted(path)).then(|| mode(path)),
         public: kept.iter().filter_map(|identity| identity.public.clone()).collect(),
         post_quantum: kept.iter().any(|identity| identity.is_post_quantum()),
         plugin: kept.iter().any(|identity| identity.is_plugin()),
@@ -302,8 +302,8 @@ fn age_key(
     Some((facts, selection))
 }
 
-fn mode(path: &Path) -> Option<u32> {
-    std::fs::metadata(path).ok().map(|file| file.permissions().mode() & 0o777)
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).map_or(0, |file| file.permissions().mode() & 0o777)
 }
 
 /// Whether a file is mounted with a mode that cannot be changed: a part of a Secret volume, whose mode `fsGroup` decides
