@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::fixture::Fixture;
 use super::listener::Listener;
-use super::scenario::{self, started, synced, waiting_pod};
+use super::scenario::{self, started, synced, syncing, waiting_pod};
 
 /// A short timeout that still leaves enough time on a busy machine: it is derived from the duration of a whole run.
 fn short_timeout() -> Duration {
@@ -298,8 +298,7 @@ fn run_times_out_during_sync() {
     let fixture = Fixture::new()
         .args(&["--timeout", &millis(timeout)])
         .objects(waiting_pod(&unplaced))
-        .rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
-        "connect": listener.address(), "on_int": "end", "stderr": started("kube-system", "cilium")}));
+        .rule(syncing(&listener, "kube-system", "cilium"));
     let running = fixture.start();
     let mut helmfile = listener.accept();
     assert_eq!(helmfile.remaining_lines(), ["INT"], "one INT, then it exits by itself");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::fixture::{Fixture, RunResult, Running};
 use super::listener::{HANG_TIMEOUT, Listener};
-use super::scenario::{record, started};
+use super::scenario::{record, started, syncing};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/k3s-boot";
 
@@ -114,8 +114,7 @@ fn release_pending_since_before_a_restart_is_recovered() {
 #[test]
 fn lost_lock_stops_the_run() {
     let listener = Listener::new();
-    let fixture = Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
-        "connect": listener.address(), "on_int": "end", "stderr": started("kube-system", "cilium")}));
+    let fixture = Fixture::new().rule(syncing(&listener, "kube-system", "cilium"));
     let running = fixture.start();
     let mut helmfile = listener.accept();
     let mine = running.request("GET", LEASE, "");
@@ -190,8 +189,7 @@ fn killed_helm_is_retried() {
 #[test]
 fn lock_is_always_released() {
     let listener = Listener::new();
-    let fixture = Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
-        "connect": listener.address(), "on_int": "end", "stderr": started("kube-system", "cilium")}));
+    let fixture = Fixture::new().rule(syncing(&listener, "kube-system", "cilium"));
     let running = fixture.start();
     let mut helmfile = listener.accept();
     running.signal(Signal::SIGINT);

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::fixture::Canaries;
+use super::listener::Listener;
 
 pub(crate) const URL: &str = "https://example.org/home.git";
 
@@ -90,6 +91,12 @@ pub(crate) fn synced(namespace: &str, name: &str) -> String {
         "{}Release \"{name}\" does not exist. Installing it now.\n\nListing releases matching ^{name}$\n",
         started(namespace, name)
     )
+}
+
+/// A sync of the apps that stays at a release until it is interrupted.
+pub(crate) fn syncing(listener: &Listener, namespace: &str, name: &str) -> Value {
+    json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"], "connect": listener.address(), "on_int": "end",
+        "stderr": started(namespace, name)})
 }
 
 /// The output of helmfile when it starts on a release.

@@ -1,18 +1,12 @@
 //! What is logged while helm waits for a release, and when the wait ends early.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::fixture::Fixture;
 use super::listener::Listener;
-use super::scenario::{apps_build, instance, started, waiting_pod};
+use super::scenario::{apps_build, instance, syncing, waiting_pod};
 
 const SYNC: [&str; 2] = ["*/01-apps.yaml", "sync"];
-
-/// A sync that stays at a release until the test continues it.
-fn syncing(listener: &Listener, namespace: &str, name: &str) -> Value {
-    json!({"tool": "helmfile", "args": SYNC, "connect": listener.address(), "on_int": "end",
-        "stderr": started(namespace, name)})
-}
 
 #[test]
 fn flux_instance_shows_what_is_pending() {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::fixture::Fixture;
 use super::listener::Listener;
+use super::scenario::syncing;
 
 /// The file of `--report`, parsed.
 #[track_caller]
@@ -61,9 +62,7 @@ fn failed_runs_write_their_report_too() {
     late.run().assert().code(6);
     assert_eq!(report(&late)["failure"]["class"], "timeout");
     let listener = Listener::new();
-    let fixture =
-        with_report(Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
-        "connect": listener.address(), "on_int": "end"})));
+    let fixture = with_report(Fixture::new().rule(syncing(&listener, "kube-system", "cilium")));
     let running = fixture.start();
     let mut helmfile = listener.accept();
     assert!(!fixture.path("report.json").exists(), "that of the earlier run is gone");
@@ -76,9 +75,7 @@ fn failed_runs_write_their_report_too() {
 #[test]
 fn killed_run_leaves_no_report() {
     let listener = Listener::new();
-    let fixture =
-        with_report(Fixture::new().rule(json!({"tool": "helmfile", "args": ["*/01-apps.yaml", "sync"],
-        "connect": listener.address(), "on_int": "end"})));
+    let fixture = with_report(Fixture::new().rule(syncing(&listener, "kube-system", "cilium")));
     let running = fixture.start();
     let mut helmfile = listener.accept();
     running.signal(Signal::SIGKILL);
