@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-/// Stands for the program of a release: prints its arguments and what looks like markup and like a command of the runner.
+/// In place of the program of a release: prints its arguments and what looks like markup and like a command of the runner.
 const PROGRAM: &str =
     "#!/bin/sh\nfor argument; do echo \"<$argument>\"; done\necho '::group::a'\nexit \"${EXIT:-0}\"\n";
 

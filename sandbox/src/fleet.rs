@@ -50,13 +50,13 @@ pub fn run(tools: &Tools, program: &Path, python: &Path, fleet: &Fleet, print: &
     let mut table = vec![HEAD.to_owned()];
     for &size in &fleet.clusters {
         let controller = Controller::start(tools, program, python, &registry, home.path(), size)?;
-        controller.play_all(&mut table, print)?;
+        controller.bootstrap_all(&mut table, print)?;
     }
     print(&table.join("\n"));
     Ok(())
 }
 
-/// The machine that runs Ansible, with its clusters.
+/// The machine that runs Ansible, and its clusters.
 struct Controller {
     sandboxes: Vec<Sandbox>,
     checkout: Checkout,
@@ -89,7 +89,7 @@ fn start(tools: &Tools, registry: &Arc<Registry>, size: usize) -> Result<Vec<San
 }
 
 /// The result of `ansible-playbook`.
-struct Played {
+struct PlaybookRun {
     code: Option<i32>,
     output: String,
     hosts: BTreeMap<String, Recap>,
@@ -173,11 +173,11 @@ impl Controller {
         Ok(serde_json::from_slice(&text)?)
     }
 
-    fn play_all(&self, table: &mut Vec<String>, print: &dyn Fn(&str)) -> Result<()> {
+    fn bootstrap_all(&self, table: &mut Vec<String>, print: &dyn Fn(&str)) -> Result<()> {
         let size = self.sandboxes.len();
         let broken = self.broken();
 
-        let first = self.play(&[])?;
+        let first = self.run_playbook(&[])?;
         table.push(first.row("first"));
         print(&first.output);
         for number in 0..size {
@@ -207,7 +207,7 @@ impl Controller {
 
         let healthy =
             format!("clusters{}", broken.as_ref().map(|name| format!(":!{name}")).unwrap_or_default());
-        let second = self.play(&["--limit", &healthy])?;
+        let second = self.run_playbook(&["--limit", &healthy])?;
         table.push(second.row("second"));
         ensure!(second.changing == 0, "the second run sent {} changing requests", second.changing);
         ensure!(
@@ -224,23 +224,23 @@ impl Controller {
                 json!({"k3s_boot_age_key_file": last.age_key(), "k3s_boot_arguments": ["--rotate-age-key"]});
             let variables = variables.to_string();
             let arguments = ["--limit", name, "--extra-vars", &variables];
-            let check = self.play(&[&arguments[..], &["--check", "--diff"]].concat())?;
+            let check = self.run_playbook(&[&arguments[..], &["--check", "--diff"]].concat())?;
             ensure!(check.changing == 0, "`--check` sent {} changing requests", check.changing);
             ensure!(check.output.contains("flux-system/sops-age"), "no difference in {}", check.output);
             check.expect(name, 1)?;
-            let fixed = self.play(&arguments)?;
+            let fixed = self.run_playbook(&arguments)?;
             fixed.expect(name, 1)?;
             ensure!(self.report(name)?["result"] == "complete", "{}", fixed.output);
         }
 
-        let check = self.play(&["--check", "--limit", &healthy])?;
+        let check = self.run_playbook(&["--check", "--limit", &healthy])?;
         table.push(check.row("`--check`"));
         ensure!(check.code == Some(0) && check.changing == 0, "{}", check.output);
         check.hosts.keys().try_for_each(|name| check.expect(name, 0))
     }
 
     /// Runs the playbook, and checks that no secret is in its output and its files.
-    fn play(&self, arguments: &[&str]) -> Result<Played> {
+    fn run_playbook(&self, arguments: &[&str]) -> Result<PlaybookRun> {
         let first = self.sandboxes.first().context("no cluster")?;
         let registry = first.registry().faults();
         let marks = self.sandboxes.iter().map(Sandbox::audit_mark).collect::<Result<Vec<_>>>()?;
@@ -267,7 +267,7 @@ impl Controller {
         let leaked = crate::secrets::SecretSearch::new(&self.secrets)?.find(output.as_bytes());
         ensure!(leaked.is_none(), "a secret is in the output of Ansible");
         let (requests, changing) = self.count(&marks)?;
-        Ok(Played {
+        Ok(PlaybookRun {
             code: status.code(),
             hosts: recaps(&output),
             output,
@@ -318,7 +318,7 @@ impl Controller {
     }
 }
 
-impl Played {
+impl PlaybookRun {
     /// Checks that a host succeeded, with this number of changed tasks.
     fn expect(&self, name: &str, changed: usize) -> Result<()> {
         let recap = self.hosts.get(name).with_context(|| format!("no {name} in {}", self.output))?;

@@ -156,7 +156,7 @@ fn staged(file: &Path, content: &[u8], mode: u32) -> io::Result<tempfile::NamedT
         .prefix(".k3s-boot-")
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(folder)
-        // The error names the temporary file, which nobody knows.
+        // The error names the temporary file, which means nothing to the user.
         .map_err(|error| error.kind())?;
     new.as_file_mut().write_all(content)?;
     Ok(new)

@@ -87,7 +87,7 @@ fn assert_outputs(blocks: &[Block], output: &str) {
     }
 }
 
-/// Checks that the lines of a page are printed in this order, with nothing between them but what a line `…` stands for.
+/// Checks that the lines of a page are printed in this order, with nothing between them but what a line `…` matches.
 fn assert_shown(commands: &str, page: &str, printed: &str) {
     let mut rest = printed.lines();
     let mut skip = false;
@@ -107,7 +107,7 @@ fn assert_shown(commands: &str, page: &str, printed: &str) {
     assert!(page.is_empty() || skip || rest.next().is_none(), "`{commands}` prints more:\n{printed}");
 }
 
-/// Whether a printed line is the line of a page, in which … stands for anything.
+/// Whether a printed line is the line of a page, in which … matches anything.
 fn fits(line: &str, printed: &str) -> bool {
     let (line, printed) = (without_time(line), without_time(printed));
     let mut parts = line.split('…');
